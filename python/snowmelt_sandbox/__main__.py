@@ -1,0 +1,7 @@
+"""``python -m snowmelt_sandbox``."""
+
+import sys
+
+from snowmelt_sandbox.cli import main
+
+sys.exit(main())
