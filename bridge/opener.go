@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pkg/browser"
+)
+
+// The driver runs the first of these that it finds and waits for it to end; only then does it accept the browser's
+// answer. A browser that stays in the foreground therefore blocks its own login, a failing opener ends it, and where
+// none exists the login cannot even be finished by hand. So the driver always gets an opener of ours, first on Go's
+// PATH: it starts the real one in the background, notes the address, and succeeds.
+var openers = []string{"xdg-open", "x-www-browser", "www-browser"}
+
+const openerScript = `#!/bin/sh
+printf '%s' "$1" > "${0%/*}/url.part" && mv "${0%/*}/url.part" "${0%/*}/url"
+REAL </dev/null >/dev/null 2>&1 &
+exit 0
+`
+
+func realOpener() string {
+	for _, name := range openers {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+func hasBrowser() bool {
+	opener.mutex.Lock()
+	defer opener.mutex.Unlock()
+	return opener.real != ""
+}
+
+// One opener serves all logins that run at the same time; the last one to end removes it.
+var opener struct {
+	mutex     sync.Mutex
+	users     int
+	directory string
+	real      string
+	path      string // PATH as it was
+}
+
+func installOpener() (err error) {
+	opener.mutex.Lock()
+	defer opener.mutex.Unlock()
+	if opener.users++; opener.users > 1 {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			opener.users--
+		}
+	}()
+	if quiet, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil && browser.Stdout == os.Stdout {
+		browser.Stdout, browser.Stderr = quiet, quiet // stdout may carry a report
+	}
+	opener.real, opener.path = realOpener(), os.Getenv("PATH")
+	directory, err := os.MkdirTemp("", "snowmelt-opener-")
+	if err != nil {
+		return err
+	}
+	start := ":"
+	if opener.real != "" {
+		start = "'" + strings.ReplaceAll(opener.real, "'", `'\''`) + `' "$1"`
+	}
+	script := strings.Replace(openerScript, "REAL", start, 1)
+	if err := os.WriteFile(filepath.Join(directory, openers[0]), []byte(script), 0o700); err != nil {
+		return err
+	}
+	opener.directory = directory
+	return os.Setenv("PATH", directory+string(os.PathListSeparator)+opener.path)
+}
+
+func removeOpener() {
+	opener.mutex.Lock()
+	defer opener.mutex.Unlock()
+	if opener.users--; opener.users == 0 {
+		_ = os.Setenv("PATH", opener.path)
+		_ = os.RemoveAll(opener.directory)
+	}
+}
+
+// announceOpened tells the address of an OAuth login, which no response of Snowflake holds: only the opener sees it.
+func announceOpened(ctx context.Context, loginID int64) {
+	opener.mutex.Lock()
+	file := filepath.Join(opener.directory, "url")
+	opener.mutex.Unlock()
+	for wait(ctx, 100*time.Millisecond) == nil {
+		if address, err := os.ReadFile(file); err == nil {
+			sendEvent(event{Event: "sso_url", LoginID: loginID, URL: string(address), Browser: hasBrowser()})
+			return
+		}
+	}
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/snowflakedb/gosnowflake"
+	"snowmelt/bridge/environ"
+)
+
+// arrowConnection is what the driver's connection offers besides database/sql's interfaces.
+type arrowConnection interface {
+	driver.Conn
+	QueryArrowStream(ctx context.Context, query string, bindings ...driver.NamedValue) (gosnowflake.ArrowStreamLoader, error)
+}
+
+type session struct {
+	connection arrowConnection
+	secrets    []string
+	closing    context.Context
+	close      context.CancelFunc
+}
+
+var (
+	sessionsMutex sync.Mutex
+	sessions      = map[int64]*session{}
+	sessionLast   int64
+
+	logins     = newCalls()
+	statements = newCalls()
+)
+
+func init() {
+	// The library is silent: every error is in an answer already.
+	gosnowflake.GetLogger().SetOutput(io.Discard)
+	_ = gosnowflake.GetLogger().SetLogLevel("off")
+}
+
+func findSession(id int64) (*session, error) {
+	sessionsMutex.Lock()
+	defer sessionsMutex.Unlock()
+	if s := sessions[id]; s != nil {
+		return s, nil
+	}
+	return nil, sessionLost("the session is closed")
+}
+
+type opened struct {
+	connection arrowConnection
+	err        error
+}
+
+// open logs in. login_timeout bounds it, plus the person's time where a browser is needed.
+func open(o *options, loginID int64) ([]byte, error) {
+	hook, err := newTransport(o)
+	if err != nil {
+		return nil, err
+	}
+	config, err := o.driverConfig(hook)
+	if err != nil {
+		return nil, err
+	}
+	limit := time.Duration(max(1, o.LoginTimeout)) * time.Second
+	if needsBrowser(config.Authenticator) {
+		limit += time.Duration(o.ExternalBrowserTimeout) * time.Second
+		if err := installOpener(); err != nil {
+			return nil, configurationError("", "no stand-in browser opener could be made: %v", err)
+		}
+		defer removeOpener()
+	}
+	// Not cancelled after success: the driver keeps this context with the connection.
+	ctx, cancel := context.WithCancelCause(context.Background())
+	logins.start(loginID, cancel)
+	defer logins.finish(loginID)
+	timer := time.AfterFunc(limit, func() {
+		cancel(&failure{Kind: kindConnection, Reason: "login_timeout", Key: "login_timeout",
+			Message: fmt.Sprintf("no login within %v", limit)})
+	})
+	defer timer.Stop()
+	if config.Authenticator == gosnowflake.AuthTypeOAuthAuthorizationCode {
+		go announceOpened(ctx, loginID)
+	}
+	login := &loginState{id: loginID, cancel: cancel}
+	connection, err := connect(context.WithValue(ctx, loginKey{}, login), config, login)
+	if isRefusedIDToken(err) { // the driver has removed it from its cache: this time a person is asked
+		connection, err = connect(context.WithValue(ctx, loginKey{}, login), config, login)
+	}
+	if err != nil {
+		cancel(nil)
+		return nil, loginFailure(err, login)
+	}
+	return register(connection, o, login)
+}
+
+// connect gives up at once when cancelled; the driver does not while it waits for a browser.
+func connect(ctx context.Context, config *gosnowflake.Config, login *loginState) (arrowConnection, error) {
+	done := make(chan opened, 1)
+	go func() {
+		defer func() {
+			if cause := recover(); cause != nil {
+				done <- opened{nil, panicFailure(cause)}
+			}
+		}()
+		connection, err := gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, *config).Connect(ctx)
+		if err != nil {
+			done <- opened{nil, err}
+			return
+		}
+		done <- opened{connection.(arrowConnection), nil}
+	}()
+	select {
+	case result := <-done:
+		if result.err != nil && ctx.Err() != nil {
+			return nil, loginEnded(ctx)
+		}
+		return result.connection, result.err
+	case <-ctx.Done():
+		go func() { // a login that succeeds after all must not leave a session on the server
+			login.release()
+			if result := <-done; result.err == nil {
+				_ = result.connection.Close()
+			}
+		}()
+		return nil, loginEnded(ctx)
+	}
+}
+
+func loginEnded(ctx context.Context) error {
+	var known *failure
+	if errors.As(context.Cause(ctx), &known) {
+		return known
+	}
+	return interrupted("the login")
+}
+
+func isRefusedIDToken(err error) bool {
+	var refused *gosnowflake.SnowflakeError
+	return errors.As(err, &refused) && refused.Number == codeIDTokenInvalid
+}
+
+func register(connection arrowConnection, o *options, login *loginState) ([]byte, error) {
+	s := &session{connection: connection, secrets: o.secrets()}
+	s.closing, s.close = context.WithCancel(context.Background())
+	sessionsMutex.Lock()
+	sessionLast++
+	id := sessionLast
+	sessions[id] = s
+	sessionsMutex.Unlock()
+	login.mutex.Lock()
+	defer login.mutex.Unlock()
+	return json.Marshal(map[string]any{
+		"session": id, "login_kind": login.kind, "id_token_validity_s": login.idTokenValidityS,
+		"master_validity_s": login.masterValidityS, "server_session_id": login.serverSession,
+		"credential_cache": map[string]string{
+			"directory": environ.CredentialCache.Directory, "problem": environ.CredentialCache.Problem},
+	})
+}
+
+type request struct {
+	SQL      string    `json:"sql"`
+	Bindings []*string `json:"bindings"`
+	QueryTag string    `json:"query_tag"`
+	Async    bool      `json:"async"`
+}
+
+// PUT and GET move files between this machine and a stage, which is no business of a table's transfer; the driver
+// would do so by itself.
+var fileTransfer = regexp.MustCompile(`(?is)^\s*(?:/\*.*?\*/\s*|--[^\n]*\n\s*)*(?:put|get)\s`)
+
+func (s *session) execute(statementID int64, r *request) ([]byte, error) {
+	if fileTransfer.MatchString(r.SQL) {
+		return nil, &failure{Kind: kindQuery, Reason: "query_refused", NothingSent: true,
+			Message: "PUT and GET statements are not supported"}
+	}
+	bindings := make([]driver.NamedValue, len(r.Bindings))
+	for i, value := range r.Bindings {
+		bindings[i].Ordinal = i + 1
+		if value != nil {
+			bindings[i].Value = *value
+		}
+	}
+	return s.run(statementID, &statement{async: r.Async}, r.SQL, r.QueryTag, bindings)
+}
+
+func (s *session) result(statementID int64, queryID string) ([]byte, error) {
+	if !regexp.MustCompile(`^[\w-]+$`).MatchString(queryID) { // it becomes part of a path
+		return nil, &failure{Kind: kindBug, Reason: "bug", Message: fmt.Sprintf("%q is not a query id", queryID)}
+	}
+	return s.run(statementID, &statement{fetchID: queryID}, "", "", nil)
+}
+
+// A ping is answered in milliseconds, or the connection is not worth keeping.
+const pingTimeout = 30 * time.Second
+
+func (s *session) ping() ([]byte, error) {
+	ctx, cancel := context.WithTimeout(s.closing, pingTimeout)
+	defer cancel()
+	st := &statement{}
+	if err := s.connection.(driver.Pinger).Ping(withStatement(ctx, st)); err != nil {
+		if ctx.Err() != nil {
+			return nil, &failure{Kind: kindConnection, Reason: "unreachable",
+				Message: fmt.Sprintf("no answer within %v", pingTimeout)}
+		}
+		return nil, statementFailure(err, st)
+	}
+	return []byte(`{}`), nil
+}
+
+func (s *session) run(id int64, st *statement, sql, tag string, bindings []driver.NamedValue) ([]byte, error) {
+	ctx, cancel := context.WithCancelCause(s.closing)
+	defer cancel(nil)
+	statements.start(id, cancel)
+	defer statements.finish(id)
+	if ctx.Err() != nil {
+		return nil, interrupted("the statement")
+	}
+	ctx = withStatement(ctx, st)
+	if tag != "" {
+		ctx = gosnowflake.WithQueryTag(ctx, tag)
+	}
+	_, err := s.connection.QueryArrowStream(ctx, sql, bindings...)
+	if err != nil && ctx.Err() != nil {
+		return nil, &failure{Kind: kindInterrupted, Reason: "interrupted", Message: "the statement was cancelled",
+			QueryID: st.queryID()}
+	}
+	result := st.captured()
+	if err != nil {
+		return nil, statementFailure(err, st)
+	}
+	if result == nil {
+		return nil, &failure{Kind: kindBug, Reason: "bug", Message: "the driver returned without a response"}
+	}
+	return result.facts()
+}
+
+// The driver waits for its heartbeat to end and gives the server 5 s; a server that is gone must not hold up an exit.
+const closeTimeout = 10 * time.Second
+
+func closeSession(id int64) ([]byte, error) {
+	sessionsMutex.Lock()
+	s := sessions[id]
+	delete(sessions, id)
+	sessionsMutex.Unlock()
+	if s == nil {
+		return []byte(`{}`), nil
+	}
+	s.close()
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if cause := recover(); cause != nil {
+				done <- panicFailure(cause)
+			}
+		}()
+		done <- s.connection.Close()
+	}()
+	select {
+	case err := <-done:
+		return []byte(`{}`), err
+	case <-time.After(closeTimeout):
+		return nil, sessionLost("the server did not confirm the end of the session in time")
+	}
+}
+
+func panicFailure(cause any) *failure {
+	return &failure{Kind: kindBug, Reason: "bug", Message: fmt.Sprintf("panic: %v\n%s", cause, debug.Stack())}
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// statement is one call of the driver in progress; the transport finds it by the request's context.
+type statement struct {
+	async   bool   // asks the server to detach at once
+	fetchID string // not empty: no new statement, the result of this query id
+
+	mutex  sync.Mutex
+	status int // last HTTP status, 0 before the first answer
+	query  string
+	result *responseData // the last response that holds a result: renewals and polls give several
+	polls  int           // answers "in progress" so far
+}
+
+type statementKey struct{}
+
+func withStatement(ctx context.Context, st *statement) context.Context {
+	return context.WithValue(ctx, statementKey{}, st)
+}
+
+func statementOf(ctx context.Context) *statement {
+	st, _ := ctx.Value(statementKey{}).(*statement)
+	return st
+}
+
+func (st *statement) saw(status int) {
+	st.mutex.Lock()
+	defer st.mutex.Unlock()
+	st.status = status
+}
+
+func (st *statement) lastStatus() int {
+	st.mutex.Lock()
+	defer st.mutex.Unlock()
+	return st.status
+}
+
+func (st *statement) queryID() string {
+	st.mutex.Lock()
+	defer st.mutex.Unlock()
+	return st.query
+}
+
+func (st *statement) keep(query string, result *responseData) {
+	st.mutex.Lock()
+	defer st.mutex.Unlock()
+	if query != "" {
+		st.query = query
+	}
+	if result != nil {
+		st.result = result
+	}
+}
+
+func (st *statement) captured() *responseData {
+	st.mutex.Lock()
+	defer st.mutex.Unlock()
+	return st.result
+}
+
+// The driver polls without a pause when the server answers "in progress" at once; the real one holds a poll for up to
+// 45 s. 50 ms at first, so that short statements stay short, 2 s at most.
+const (
+	pollPauseFirst = 50 * time.Millisecond
+	pollPauseMax   = 2 * time.Second
+)
+
+// pollPause is how long to hold the next "in progress" answer back, given how long the server held it itself.
+func (st *statement) pollPause(held time.Duration) time.Duration {
+	st.mutex.Lock()
+	defer st.mutex.Unlock()
+	pause := pollPauseMax
+	if st.polls < 16 {
+		pause = min(pollPauseMax, pollPauseFirst<<(st.polls/2))
+	}
+	st.polls++
+	return max(0, pause-held)
+}
+
+// calls keeps what can be cancelled from another thread, by the caller's number. A cancel may arrive before the call
+// it means: such numbers are remembered (callers never use one twice).
+type calls struct {
+	mutex  sync.Mutex
+	active map[int64]context.CancelCauseFunc
+	early  map[int64]bool
+}
+
+func newCalls() *calls {
+	return &calls{active: map[int64]context.CancelCauseFunc{}, early: map[int64]bool{}}
+}
+
+func (c *calls) start(id int64, cancel context.CancelCauseFunc) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.early[id] {
+		delete(c.early, id)
+		cancel(context.Canceled)
+	}
+	c.active[id] = cancel
+}
+
+func (c *calls) finish(id int64) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	delete(c.active, id)
+}
+
+func (c *calls) cancel(id int64) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if cancel, found := c.active[id]; found {
+		cancel(context.Canceled)
+	} else {
+		c.early[id] = true
+	}
+}

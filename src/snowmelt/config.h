@@ -1,0 +1,112 @@
+// Every setting, with its default. Names are those of the TOML keys; docs/configuration.md is the user's view.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "snowmelt/secret.h"
+
+namespace snowmelt {
+
+// [snowflake]: keys as in Snowflake's connections.toml.
+struct SnowflakeConfig {
+  std::string account;
+  std::string user;
+  Secret password;
+  std::string authenticator = "snowflake";  // snowflake | snowflake_jwt | externalbrowser | … (connections/snowflake_auth)
+  std::string database;
+  std::string schema;
+  std::string warehouse;
+  std::string role;
+
+  std::string private_key_file;  // PEM, PKCS#8 or PKCS#1
+  Secret private_key_file_pwd;
+  Secret token;
+  std::string token_file_path;
+  Secret passcode;
+
+  // Only for a proxy or the sandbox.
+  std::string host;
+  int port = 0;  // 0: 443 for https, 80 for http
+  std::string protocol = "https";
+  std::string proxy_host;
+  int proxy_port = 0;
+  std::string proxy_user;
+  Secret proxy_password;
+  std::string no_proxy;
+
+  int login_timeout = 60;              // seconds a login may take, retries included
+  int external_browser_timeout = 120;  // seconds to wait for the person at the browser
+  bool client_session_keep_alive = true;
+  bool client_store_temporary_credential = true;  // keep the id token for the next process
+
+  std::map<std::string, std::string> session_parameters;
+};
+
+// [postgres]: uri or service, else single keys, else libpq's own PG* variables and .pgpass.
+struct PostgresConfig {
+  Secret uri;  // may hold a password
+  std::string service;
+  std::string host;
+  std::string port;
+  std::string dbname;
+  std::string user;
+  Secret password;
+  std::string sslmode;
+  std::string sslrootcert;
+  bool autocommit = false;
+  int connect_timeout = 15;  // seconds
+};
+
+enum class LoadMode { create, replace, truncate, append };
+enum class IntegerMode { bigint, numeric };                  // NUMBER(p,0): INT64, or DECIMAL(p,0)
+enum class SubsecondMode { error, truncate, round, nanos };  // digits below the microsecond
+
+// [[table]], and [defaults] for all of them.
+struct TableConfig {
+  std::string source;  // as written by the user; empty when `query` is given
+  std::string query;
+  std::string name;    // of a query's result; of a table: its folded source
+  std::string target;  // schema.table in PostgreSQL
+  LoadMode mode = LoadMode::create;
+  IntegerMode integers = IntegerMode::bigint;
+  SubsecondMode on_subsecond = SubsecondMode::error;
+  bool tz_offset = false;  // also write <col>_tz_offset for TIMESTAMP_TZ
+};
+
+// [export]
+struct ExportConfig {
+  std::filesystem::path directory = "export";
+  int64_t part_size = 32 << 20;  // encoded bytes at which a part is closed
+  int threads = 0;               // 0: as many as cores
+  int compression_level = 1;     // zstd
+};
+
+struct Config {
+  SnowflakeConfig snowflake;
+  PostgresConfig postgres;
+  ExportConfig export_;
+  std::vector<TableConfig> tables;
+};
+
+// A Snowflake or PostgreSQL name in its parts, outermost first; unquoted parts folded (up: Snowflake, down: PostgreSQL).
+enum class Fold { upper, lower };
+// Throws ConfigurationError for text that is not a dotted name of 1 to `parts_max` parts.
+std::vector<std::string> parse_name(const std::string& text, Fold fold, size_t parts_max = 3);
+
+// The default target of a Snowflake column or table name: [A-Z_][A-Z0-9_$]* goes down, every other name stays.
+std::string fold_to_postgres(const std::string& name);
+
+// Reads `file` (a missing default file is fine, a named one must exist), then the environment on top.
+// Throws ConfigurationError naming file, key and the nearest known key.
+Config load_config(const std::optional<std::filesystem::path>& file = std::nullopt);
+
+// Completes names and targets and refuses what cannot work before any network: no tables, two tables with one target,
+// source and query both given, …
+void validate_tables(Config& config);
+
+}  // namespace snowmelt

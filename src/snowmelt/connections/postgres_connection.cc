@@ -1,0 +1,508 @@
+#include "snowmelt/connections/postgres_connection.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <charconv>
+#include <cstring>
+#include <map>
+#include <utility>
+
+#include "snowmelt/connections/handles.h"
+#include "snowmelt/connections/postgres_errors.h"
+#include "snowmelt/connections/postgres_open.h"
+#include "snowmelt/error.h"
+#include "snowmelt/log.h"
+
+namespace snowmelt {
+namespace {
+
+// The server reads its socket in 8 KiB pieces and holds one message whole before it parses it: 64 KiB keeps that message in
+// its cache, while a message header costs nothing.
+constexpr size_t kCopyMessageBytes = 64 * 1024;
+
+std::string trimmed(std::string text) {
+  for (char& c : text) {
+    if (c == '\n' || c == '\t') c = ' ';
+  }
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  return text;
+}
+
+std::string field(const PGresult* result, int code) {
+  const char* text = PQresultErrorField(result, code);
+  return text == nullptr ? std::string() : std::string(text);
+}
+
+PostgresFailure failure_of(const PGresult* result, PGconn* connection) {
+  PostgresFailure failure;
+  if (result != nullptr) {
+    failure.sqlstate = field(result, PG_DIAG_SQLSTATE);
+    failure.severity = field(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    failure.message = trimmed(field(result, PG_DIAG_MESSAGE_PRIMARY));
+    failure.detail = trimmed(field(result, PG_DIAG_MESSAGE_DETAIL));
+    failure.hint = trimmed(field(result, PG_DIAG_MESSAGE_HINT));
+    failure.context = trimmed(field(result, PG_DIAG_CONTEXT));
+  }
+  if (failure.message.empty()) failure.message = trimmed(PQerrorMessage(connection));
+  return failure;
+}
+
+void log_notice(void*, const PGresult* result) {
+  log(LogLevel::debug, "PostgreSQL {}: {}", field(result, PG_DIAG_SEVERITY), field(result, PG_DIAG_MESSAGE_PRIMARY));
+}
+
+bool is_failure(const PGresult* result) {
+  switch (PQresultStatus(result)) {
+    case PGRES_EMPTY_QUERY:
+    case PGRES_COMMAND_OK:
+    case PGRES_TUPLES_OK:
+    case PGRES_COPY_IN:
+    case PGRES_COPY_OUT:
+    case PGRES_SINGLE_TUPLE: return false;
+    default: return true;
+  }
+}
+
+int64_t affected_rows(PGresult* result) {
+  const std::string_view text = PQcmdTuples(result);
+  int64_t rows = -1;
+  std::from_chars(text.data(), text.data() + text.size(), rows);
+  return rows;
+}
+
+// The built-in types that our own statements return; any other type's name is asked of the server.
+constexpr std::array<std::pair<Oid, std::string_view>, 20> kTypeNames{{
+    {16, "boolean"},
+    {17, "bytea"},
+    {18, "\"char\""},
+    {19, "name"},
+    {20, "bigint"},
+    {21, "smallint"},
+    {23, "integer"},
+    {25, "text"},
+    {26, "oid"},
+    {114, "json"},
+    {700, "real"},
+    {701, "double precision"},
+    {1082, "date"},
+    {1083, "time without time zone"},
+    {1114, "timestamp without time zone"},
+    {1184, "timestamp with time zone"},
+    {1700, "numeric"},
+    {2205, "regclass"},
+    {2950, "uuid"},
+    {3802, "jsonb"},
+}};
+
+class LibpqConnection;
+
+class LibpqCopyStream final : public CopyStream {
+ public:
+  explicit LibpqCopyStream(std::shared_ptr<LibpqConnection> connection) : connection_(std::move(connection)) {}
+  ~LibpqCopyStream() override;
+  void write(std::span<const char> bytes) override;
+  int64_t finish() override;
+
+ private:
+  std::shared_ptr<LibpqConnection> connection_;
+  bool finished_ = false;
+};
+
+class LibpqCursor final : public Cursor {
+ public:
+  explicit LibpqCursor(std::shared_ptr<LibpqConnection> connection) : connection_(std::move(connection)) {}
+  void execute(std::string_view sql, const std::vector<Value>& parameters) override;
+  const std::vector<ColumnDescription>& description() const override { return result_.columns; }
+  int64_t rowcount() const override { return result_.affected; }
+  std::optional<Row> fetchone() override;
+  void close() override;
+
+ private:
+  std::shared_ptr<LibpqConnection> connection_;  // null once closed
+  PostgresConnection::Result result_;
+  size_t next_ = 0;
+};
+
+class LibpqConnection final : public PostgresConnection, public std::enable_shared_from_this<LibpqConnection> {
+ public:
+  LibpqConnection(PgConnectionHandle handle, bool autocommit)
+      : handle_(std::move(handle)), cancel_(PQgetCancel(handle_.get())), autocommit_(autocommit) {
+    PQsetNoticeReceiver(handle_.get(), log_notice, nullptr);
+  }
+  ~LibpqConnection() override { close(); }
+
+  std::unique_ptr<Cursor> cursor() override { return std::make_unique<LibpqCursor>(shared_from_this()); }
+  bool is_open() const override { return open_; }
+  bool autocommit() const override { return autocommit_; }
+  bool in_transaction() const override { return in_transaction_; }
+  int server_version() const override {
+    std::lock_guard lock(mutex_);
+    return handle_ ? PQserverVersion(handle_.get()) : 0;
+  }
+
+  Result execute(std::string_view sql, const std::vector<Value>& parameters) override {
+    std::lock_guard lock(mutex_);
+    open_transaction_if_needed();
+    const PgResultHandle result = run(sql, parameters);
+    if (PQresultStatus(result.get()) == PGRES_COPY_IN || PQresultStatus(result.get()) == PGRES_COPY_OUT) refuse_copy();
+    return read_rows(result.get());
+  }
+
+  std::unique_ptr<CopyStream> copy_in(std::string_view copy_sql) override {
+    std::lock_guard lock(mutex_);
+    open_transaction_if_needed();
+    const PgResultHandle result = checked(PgResultHandle(PQexec(handle_.get(), std::string(copy_sql).c_str())));
+    if (PQresultStatus(result.get()) != PGRES_COPY_IN)
+      throw BugError("postgres.not_a_copy", "the statement is not COPY … FROM STDIN");
+    copying_ = true;
+    return std::make_unique<LibpqCopyStream>(shared_from_this());
+  }
+
+  void begin() override {
+    std::lock_guard lock(mutex_);
+    require_usable();
+    if (in_transaction_)
+      throw UsageError("postgres.in_transaction", "a transaction is open already", {.hint = "commit or roll back first"});
+    run("BEGIN", {});
+  }
+
+  void commit() override {
+    std::lock_guard lock(mutex_);
+    if (!in_transaction_) return;
+    require_usable();
+    if (PQtransactionStatus(handle_.get()) == PQTRANS_INERROR) {
+      run("ROLLBACK", {});
+      throw PostgresError("postgres.transaction_failed", "an earlier statement of the transaction failed; nothing was committed",
+                          {.hint = "roll back after a failed statement, then start again"});
+    }
+    try {
+      run("COMMIT", {});
+    } catch (const Error& error) {
+      if (!error.connection_lost()) throw;
+      in_transaction_ = false;  // whatever it became, it is over
+      throw CommitInDoubt(
+          "postgres.commit_in_doubt",
+          "the link broke during COMMIT: whether the work was kept is not known (" + error.message() + ")",
+          {.hint = "look at the target table before you try again", .sqlstate = error.sqlstate(), .connection_lost = true});
+    }
+  }
+
+  void rollback() override {
+    std::lock_guard lock(mutex_);
+    if (!in_transaction_) return;
+    if (!open_) {  // the server has rolled back when it lost us
+      in_transaction_ = false;
+      return;
+    }
+    require_usable();
+    run("ROLLBACK", {});
+  }
+
+  bool ping() override {
+    std::lock_guard lock(mutex_);
+    if (!open_ || copying_) return open_;
+    const PgResultHandle result(PQexec(handle_.get(), ""));  // an empty statement leaves even a failed transaction as it is
+    if (PQresultStatus(result.get()) != PGRES_EMPTY_QUERY || PQstatus(handle_.get()) != CONNECTION_OK) open_ = false;
+    return open_;
+  }
+
+  void cancel() noexcept override {
+    std::array<char, 256> problem{};
+    if (cancel_ != nullptr) PQcancel(cancel_.get(), problem.data(), static_cast<int>(problem.size()));
+  }
+
+  void close() noexcept override {
+    std::lock_guard lock(mutex_);
+    open_ = false;
+    in_transaction_ = false;
+    copying_ = false;
+    handle_.reset();
+  }
+
+  // For the copy stream.
+  void copy_write(std::span<const char> bytes) {
+    std::lock_guard lock(mutex_);
+    require_copying();
+    while (!bytes.empty()) {
+      const auto piece = bytes.first(std::min(bytes.size(), kCopyMessageBytes));
+      // An error report of the server is noticed only by reading; without this it would wait until the last byte is sent.
+      const bool alive = PQconsumeInput(handle_.get()) == 1;
+      if (!alive || PQputCopyData(handle_.get(), piece.data(), static_cast<int>(piece.size())) != 1) {
+        copy_result();
+        throw ConnectionError("postgres.copy_ended", "COPY ended before all rows were sent", {.connection_lost = !open_});
+      }
+      bytes = bytes.subspan(piece.size());
+    }
+  }
+
+  int64_t copy_finish() {
+    std::lock_guard lock(mutex_);
+    require_copying();
+    PQputCopyEnd(handle_.get(), nullptr);
+    return copy_result();
+  }
+
+  void copy_abort() noexcept {
+    std::lock_guard lock(mutex_);
+    if (!handle_ || !copying_) return;
+    PQputCopyEnd(handle_.get(), "snowmelt gave up this load");
+    try {
+      copy_result();
+    } catch (const Error& error) {
+      log(LogLevel::debug, "COPY abandoned: {}", error.message());
+    } catch (...) {
+    }
+  }
+
+  // Names of types beyond the built-in ones; asked once a connection.
+  std::string type_name(Oid type) {
+    for (const auto& [oid, name] : kTypeNames) {
+      if (oid == type) return std::string(name);
+    }
+    std::lock_guard lock(mutex_);
+    std::string& name = type_names_[type];
+    if (name.empty() && PQtransactionStatus(handle_.get()) != PQTRANS_INERROR) {
+      const PgResultHandle result = run("select pg_catalog.format_type($1::oid, null)", {std::to_string(type)});
+      if (PQntuples(result.get()) == 1) name = PQgetvalue(result.get(), 0, 0);
+    }
+    return name;
+  }
+
+ private:
+  void require_usable() const {
+    if (!open_)
+      throw ConnectionError("postgres.connection_closed", "the connection is closed or was lost",
+                            {.connection_lost = true, .nothing_sent = true});
+    if (copying_)
+      throw UsageError("postgres.copy_in_progress", "a COPY is in progress on this connection",
+                       {.hint = "finish the load first"});
+  }
+  void require_copying() const {
+    if (!copying_) throw UsageError("postgres.copy_over", "this COPY is over");
+  }
+
+  void open_transaction_if_needed() {
+    require_usable();
+    if (!autocommit_ && !in_transaction_) run("BEGIN", {});
+  }
+
+  PgResultHandle run(std::string_view sql, const std::vector<Value>& parameters) {
+    std::vector<const char*> values;
+    for (const Value& value : parameters) values.push_back(value ? value->c_str() : nullptr);
+    // The extended protocol takes one statement only, so a semicolon in a spliced name cannot start a second one.
+    return checked(PgResultHandle(PQexecParams(handle_.get(), std::string(sql).c_str(), static_cast<int>(values.size()), nullptr,
+                                               values.data(), nullptr, nullptr, /*resultFormat=*/0)));
+  }
+
+  PgResultHandle checked(PgResultHandle result) {
+    note_state();
+    if (result == nullptr || is_failure(result.get())) throw_postgres_failure(failure_of(result.get(), handle_.get()));
+    return result;
+  }
+
+  // After a lost link in_transaction() stays: the manager must know that work is gone.
+  void note_state() {
+    if (PQstatus(handle_.get()) != CONNECTION_OK) {
+      open_ = false;
+      return;
+    }
+    in_transaction_ = PQtransactionStatus(handle_.get()) != PQTRANS_IDLE;
+  }
+
+  // Reads what ends a COPY, up to the last result.
+  int64_t copy_result() {
+    copying_ = false;
+    int64_t rows = -1;
+    std::optional<PostgresFailure> failure;
+    while (PgResultHandle result{PQgetResult(handle_.get())}) {
+      if (PQresultStatus(result.get()) == PGRES_COPY_IN) {  // not ended yet: only when the link failed
+        PQputCopyEnd(handle_.get(), "snowmelt gave up this load");
+        if (PQstatus(handle_.get()) != CONNECTION_OK) break;
+        continue;
+      }
+      if (!is_failure(result.get()))
+        rows = affected_rows(result.get());
+      else if (!failure)
+        failure = failure_of(result.get(), handle_.get());
+    }
+    note_state();
+    if (!failure && !open_) failure = failure_of(nullptr, handle_.get());
+    if (failure) throw_postgres_failure(*failure);
+    return rows;
+  }
+
+  [[noreturn]] void refuse_copy() {
+    PQputCopyEnd(handle_.get(), "COPY needs copy_in()");
+    while (PgResultHandle(PQgetResult(handle_.get()))) {
+    }
+    note_state();
+    throw UsageError("postgres.copy_by_execute", "COPY cannot run through execute()", {.hint = "use copy_in()"});
+  }
+
+  Result read_rows(PGresult* result) {
+    Result out;
+    const int columns = PQnfields(result);
+    for (int c = 0; c < columns; ++c) out.columns.push_back(describe(result, c));
+    const int rows = PQntuples(result);
+    out.rows.reserve(static_cast<size_t>(rows));
+    for (int r = 0; r < rows; ++r) {
+      Row row;
+      row.reserve(static_cast<size_t>(columns));
+      for (int c = 0; c < columns; ++c) {
+        if (PQgetisnull(result, r, c) != 0)
+          row.emplace_back(std::nullopt);
+        else
+          row.emplace_back(std::string(PQgetvalue(result, r, c), static_cast<size_t>(PQgetlength(result, r, c))));
+      }
+      out.rows.push_back(std::move(row));
+    }
+    out.affected = PQresultStatus(result) == PGRES_TUPLES_OK ? rows : affected_rows(result);
+    return out;
+  }
+
+  ColumnDescription describe(PGresult* result, int column) {
+    constexpr Oid kNumeric = 1700, kVarchar = 1043, kBpchar = 1042;
+    constexpr int kTypmodHeader = 4;
+    ColumnDescription description;
+    const Oid type = PQftype(result, column);
+    const int typmod = PQfmod(result, column);
+    description.name = PQfname(result, column);
+    description.type = type_name(type);
+    if (typmod >= kTypmodHeader && type == kNumeric) {
+      description.precision = ((typmod - kTypmodHeader) >> 16) & 0xffff;
+      description.scale = (((typmod - kTypmodHeader) & 0x7ff) ^ 1024) - 1024;
+    } else if (typmod >= kTypmodHeader && (type == kVarchar || type == kBpchar)) {
+      description.length = typmod - kTypmodHeader;
+    }
+    return description;
+  }
+
+  mutable std::recursive_mutex mutex_;
+  PgConnectionHandle handle_;
+  PgCancelHandle cancel_;  // its own copy of address and key: usable from any thread, also while a statement runs
+  const bool autocommit_;
+  std::atomic<bool> open_{true};
+  std::atomic<bool> in_transaction_{false};
+  bool copying_ = false;
+  std::map<Oid, std::string> type_names_;
+};
+
+LibpqCopyStream::~LibpqCopyStream() {
+  if (!finished_) connection_->copy_abort();
+}
+
+void LibpqCopyStream::write(std::span<const char> bytes) { connection_->copy_write(bytes); }
+
+int64_t LibpqCopyStream::finish() {
+  finished_ = true;
+  return connection_->copy_finish();
+}
+
+void LibpqCursor::execute(std::string_view sql, const std::vector<Value>& parameters) {
+  if (!connection_) throw UsageError("postgres.cursor_closed", "the cursor is closed");
+  result_ = connection_->execute(sql, parameters);
+  next_ = 0;
+}
+
+std::optional<Row> LibpqCursor::fetchone() {
+  if (next_ == result_.rows.size()) return std::nullopt;
+  return std::move(result_.rows[next_++]);
+}
+
+void LibpqCursor::close() {
+  connection_.reset();
+  result_ = {};
+  next_ = 0;
+}
+
+std::string quoted(std::string_view text, char quote) {
+  if (text.find('\0') != std::string_view::npos)
+    throw ValueError("postgres.nul_in_name", "a name or text for SQL contains a NUL character");
+  std::string out(1, quote);
+  for (const char c : text) {
+    if (c == quote) out += quote;
+    out += c;
+  }
+  return out += quote;
+}
+
+// Whether the open transaction wrote anything; one that only read needs no warning.
+bool has_uncommitted_work(PostgresConnection& connection) {
+  if (!connection.is_open() || !connection.in_transaction()) return false;
+  try {
+    const auto result = connection.execute("select pg_catalog.pg_current_xact_id_if_assigned()");
+    return result.rows.at(0).at(0).has_value();
+  } catch (const std::exception&) {
+    return true;  // a failed transaction cannot be asked
+  }
+}
+
+PostgresConfig default_config(bool autocommit) {
+  PostgresConfig config = load_config().postgres;
+  config.autocommit = autocommit;
+  return config;
+}
+
+}  // namespace
+
+std::shared_ptr<PostgresConnection> open_postgres(const PostgresConfig& config) {
+  return std::make_shared<LibpqConnection>(connect_postgres(config), config.autocommit);
+}
+
+std::string quote_identifier(std::string_view name) { return quoted(name, '"'); }
+
+std::string quote_literal(std::string_view text) {
+  const std::string literal = quoted(text, '\'');
+  if (text.find('\\') == std::string_view::npos) return literal;
+  // E'' means the same whatever standard_conforming_strings says.
+  std::string escaped = " E";
+  for (const char c : literal) {
+    if (c == '\\') escaped += '\\';
+    escaped += c;
+  }
+  return escaped;
+}
+
+PostgresConnectionManager::PostgresConnectionManager(bool autocommit) : config_(default_config(autocommit)) {}
+PostgresConnectionManager::PostgresConnectionManager(PostgresConfig config) : config_(std::move(config)) {}
+PostgresConnectionManager::~PostgresConnectionManager() { close(); }
+
+std::shared_ptr<PostgresConnection> PostgresConnectionManager::get_postgres_connection() {
+  return std::static_pointer_cast<PostgresConnection>(get_connection());
+}
+
+void PostgresConnectionManager::commit() {
+  if (const auto connection = std::static_pointer_cast<PostgresConnection>(current_connection())) connection->commit();
+}
+
+void PostgresConnectionManager::rollback() {
+  if (const auto connection = std::static_pointer_cast<PostgresConnection>(current_connection())) connection->rollback();
+}
+
+std::shared_ptr<Connection> PostgresConnectionManager::open() { return open_postgres(config_); }
+
+bool PostgresConnectionManager::ping(Connection& connection) { return static_cast<PostgresConnection&>(connection).ping(); }
+
+void PostgresConnectionManager::dispose(Connection& connection) noexcept {
+  auto& postgres = static_cast<PostgresConnection&>(connection);
+  try {
+    if (has_uncommitted_work(postgres)) {
+      log_message(LogLevel::warning,
+                  "PostgreSQL: uncommitted work is rolled back; call commit() before leaving the connection manager's scope");
+    }
+    postgres.rollback();
+  } catch (const std::exception&) {  // a connection that cannot be rolled back is closed, which does the same
+  }
+  postgres.close();
+}
+
+void PostgresConnectionManager::before_reconnect(Connection& lost) {
+  auto& postgres = static_cast<PostgresConnection&>(lost);
+  if (!postgres.in_transaction()) return;
+  postgres.close();  // forgets the transaction, so that the caller who has read the error may go on with a new connection
+  throw ConnectionError("postgres.transaction_lost", "the connection was lost inside a transaction; its uncommitted work is gone",
+                        {.hint = "start the work of this transaction again", .connection_lost = true});
+}
+
+}  // namespace snowmelt

@@ -1,0 +1,189 @@
+// The Snowflake manager with a driver that only counts, and the small parts of the real one.
+#include "snowmelt/connections/snowflake_connection.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <random>
+#include <thread>
+
+#include "snowmelt/connections/bridge_library.h"
+#include "snowmelt/connections/snowflake_auth.h"
+#include "snowmelt/error.h"
+
+namespace snowmelt {
+namespace {
+
+class FakeDriver : public SnowflakeDriver {
+ public:
+  Session open(const SnowflakeConfig&, std::stop_token) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    Session session;
+    session.handle = ++opens;
+    session.login_kind = opens == 1 ? "externalbrowser" : "id_token";
+    return session;
+  }
+  StatementResult execute(int64_t, const Statement& statement) override {
+    if (lose_next.exchange(false)) throw ConnectionError("snowflake.connection_lost", "gone", {.connection_lost = true});
+    last_parameters = statement.parameters;
+    return answer;
+  }
+  StatementResult result(int64_t, const std::string&, std::stop_token) override { return answer; }
+  void ping(int64_t) override { ++pings; }
+  void close(int64_t) noexcept override { ++closes; }
+
+  std::atomic<int> opens{0}, pings{0}, closes{0};
+  std::atomic<bool> lose_next{false};
+  StatementResult answer;
+  std::vector<Value> last_parameters;
+};
+
+SnowflakeConfig config() {
+  SnowflakeConfig config;
+  config.account = "acct";
+  config.user = "ana";
+  config.password = Secret("secret");
+  return config;
+}
+
+StatementResult two_rows() {
+  StatementResult result;
+  result.query_id = "q1";
+  result.total = 2;
+  result.arrow = false;
+  result.row_type = {{.name = "A", .type = "fixed", .precision = 38, .scale = 0, .length = {}, .byte_length = {}}};
+  result.rows = {{"1"}, {std::nullopt}};
+  return result;
+}
+
+TEST(SnowflakeConnection, OneLoginForManyThreadsAndItsKinds) {
+  const auto driver = std::make_shared<FakeDriver>();
+  SnowflakeConnectionManager manager(config(), driver);
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 64; ++i) threads.emplace_back([&] { manager.get_connection(); });
+  }
+  EXPECT_EQ(driver->opens, 1);
+  driver->lose_next = true;
+  EXPECT_THROW(manager.get_snowflake_connection()->execute({}), ConnectionError);
+  manager.get_connection();
+  EXPECT_EQ(manager.logins(), 2);
+  EXPECT_EQ(manager.logins_by_kind(), (std::map<std::string, int64_t>{{"externalbrowser", 1}, {"id_token", 1}}));
+}
+
+TEST(SnowflakeConnection, EverySessionIsClosedOnce) {
+  const auto driver = std::make_shared<FakeDriver>();
+  {
+    SnowflakeConnectionManager manager(config(), driver);
+    const auto kept = manager.get_snowflake_connection();
+    driver->lose_next = true;
+    EXPECT_THROW(kept->execute({}), ConnectionError);
+    EXPECT_FALSE(kept->is_open());
+    manager.get_connection();
+    EXPECT_EQ(driver->closes, 1);
+    EXPECT_THROW(kept->cursor(), UsageError);
+    manager.close();
+  }
+  EXPECT_EQ(driver->closes, 2);
+}
+
+TEST(SnowflakeConnection, CursorReadsTheRowsOfAJsonResult) {
+  const auto driver = std::make_shared<FakeDriver>();
+  driver->answer = two_rows();
+  SnowflakeConnectionManager manager(config(), driver);
+  const auto cursor = manager.get_connection()->cursor();
+  EXPECT_EQ(cursor->rowcount(), -1);
+  EXPECT_THROW(cursor->fetchone(), UsageError);
+  cursor->execute("select a from t where b = ?", {"x"});
+  EXPECT_EQ(driver->last_parameters, std::vector<Value>{"x"});
+  EXPECT_EQ(cursor->rowcount(), 2);
+  EXPECT_EQ(cursor->description().at(0).name, "A");
+  EXPECT_EQ(cursor->result()->query_id, "q1");
+  EXPECT_EQ(cursor->fetchmany(1), std::vector<Row>{{"1"}});
+  EXPECT_EQ(cursor->fetchall(), std::vector<Row>{{std::nullopt}});
+  EXPECT_EQ(cursor->fetchone(), std::nullopt);
+  cursor->close();
+  EXPECT_THROW(cursor->fetchone(), UsageError);
+}
+
+TEST(SnowflakeConnection, RowcountOfAChangeIsTheRowsChanged) {
+  const auto driver = std::make_shared<FakeDriver>();
+  driver->answer = two_rows();
+  driver->answer.statement_type_id = 0x3400;  // MERGE: rows inserted, rows updated
+  driver->answer.rows = {{"3", "4"}};
+  SnowflakeConnectionManager manager(config(), driver);
+  const auto cursor = manager.get_connection()->cursor();
+  cursor->execute("merge into t …");
+  EXPECT_EQ(cursor->rowcount(), 7);
+}
+
+TEST(SnowflakeConnection, ArrowRowsComeFromTheInstalledReader) {
+  class OneRow : public RowSource {
+   public:
+    std::optional<Row> next() override { return std::exchange(row_, std::nullopt); }
+
+   private:
+    std::optional<Row> row_ = Row{"from arrow"};
+  };
+  const auto driver = std::make_shared<FakeDriver>();
+  driver->answer.total = 1;
+  SnowflakeConnectionManager manager(config(), driver);
+  const auto cursor = manager.get_connection()->cursor();
+  cursor->execute("select 1");
+  EXPECT_THROW(cursor->fetchone(), BugError);
+  set_result_row_reader([](SnowflakeConnection&, const StatementResult&) { return std::make_unique<OneRow>(); });
+  EXPECT_EQ(cursor->fetchall(), std::vector<Row>{{"from arrow"}});
+  set_result_row_reader(nullptr);
+}
+
+TEST(SnowflakeConnection, RequiredKeysAreCheckedBeforeAnyLogin) {
+  struct Case {
+    const char* authenticator;
+    const char* missing;  // in the message
+  };
+  for (const Case& c :
+       {Case{"snowflake", "password"}, Case{"SNOWFLAKE_JWT", "private_key_file"}, Case{"oauth", "token or token_file_path"},
+        Case{"https://x.okta.com", "password"}, Case{"programmatic_access_token", "token"},
+        Case{"username_password_mfa", "password"}, Case{"extenalbrowser", "extenalbrowser"}}) {
+    const auto driver = std::make_shared<FakeDriver>();
+    SnowflakeConfig incomplete = config();
+    incomplete.password = {};
+    incomplete.authenticator = c.authenticator;
+    SnowflakeConnectionManager manager(incomplete, driver);
+    try {
+      manager.get_connection();
+      ADD_FAILURE() << c.authenticator;
+    } catch (const ConfigurationError& error) {
+      EXPECT_NE(error.message().find(c.missing), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(driver->opens, 0);
+  }
+  SnowflakeConfig browser = config();
+  browser.authenticator = "ExternalBrowser";
+  EXPECT_TRUE(check_auth(browser).needs_browser);
+}
+
+TEST(SnowflakeConnection, Base64OfEveryLength) {
+  EXPECT_EQ(decode_base64(""), "");
+  EXPECT_EQ(decode_base64("TQ=="), "M");
+  EXPECT_EQ(decode_base64("TWE="), "Ma");
+  EXPECT_EQ(decode_base64("TWFu"), "Man");
+  EXPECT_EQ(decode_base64("+/+/TQ=="), "\xfb\xff\xbfM");
+  for (const char* bad : {"TWF", "TW=u", "TW\nu", "====", "TWF*", "T==="}) EXPECT_THROW(decode_base64(bad), BugError) << bad;
+}
+
+TEST(SnowflakeConnection, AMissingBridgeNamesTheVariable) {
+  ::setenv("SNOWMELT_BRIDGE_LIBRARY", "/nonexistent/bridge.so", 1);
+  SnowflakeConnectionManager manager(config());
+  try {
+    manager.get_connection();
+    ADD_FAILURE();
+  } catch (const ConfigurationError& error) {
+    EXPECT_EQ(error.code(), "snowflake.bridge_missing");
+    EXPECT_NE(error.hint().find("SNOWMELT_BRIDGE_LIBRARY"), std::string::npos);
+  }
+  ::unsetenv("SNOWMELT_BRIDGE_LIBRARY");
+}
+
+}  // namespace
+}  // namespace snowmelt

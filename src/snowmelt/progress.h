@@ -1,0 +1,17 @@
+// Counters that workers raise and a display reads; relaxed atomics, so that counting costs nothing.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace snowmelt {
+
+struct TableProgress {
+  std::atomic<int64_t> rows_total{-1};     // -1 until the server has answered
+  std::atomic<int64_t> rows_exported{0};   // encoded into Parquet row groups
+  std::atomic<int64_t> bytes_exported{0};  // encoded Parquet bytes
+  std::atomic<int64_t> rows_loaded{0};     // encoded for COPY
+  std::atomic<int64_t> bytes_loaded{0};    // COPY bytes sent
+};
+
+}  // namespace snowmelt
