@@ -1,0 +1,76 @@
+// The engine behind Extraction: threads that take units end to end, and the publication of what they made.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "snowmelt/extract/directory_lock.h"
+#include "snowmelt/extract/result_source.h"
+#include "snowmelt/extract/snowflake_data_extractor.h"
+#include "snowmelt/storage/parquet_file.h"
+
+namespace snowmelt {
+
+// Everything that is decided before the first byte.
+struct ExtractionJob {
+  std::string table;  // for messages
+  std::filesystem::path directory;
+  std::unique_ptr<DirectoryLock> lock;
+  Manifest manifest;  // all but rows, bytes and parts
+  std::shared_ptr<const WireConverter> converter;
+  std::shared_ptr<ResultSource> source;   // null for a cursor that only knows rows …
+  std::unique_ptr<UnitFeed> cursor_feed;  // … which has this instead
+  HttpOptions http;
+  PartWriterOptions writer;
+  int64_t part_size = 32 << 20;
+  int threads = 1;
+  TableProgress* progress = nullptr;
+  std::stop_token stop;
+};
+
+struct Extraction::Impl {
+  explicit Impl(ExtractionJob job);
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  std::optional<PartInfo> next();
+
+  ExtractionJob job;
+  bool published = false;
+
+ private:
+  class Worker;
+
+  void start();
+  std::string next_part_name();
+  void part_finished(PartInfo part);
+  void fail(std::exception_ptr error);
+  void worker_ended();
+  void check_total() const;
+  void publish();
+  // Stops the threads and removes what this export made.
+  void abandon() noexcept;
+
+  std::stop_source stopping_;
+  std::mutex mutex_;  // of what follows
+  std::condition_variable changed_;
+  std::deque<PartInfo> ready_;
+  std::vector<PartInfo> parts_;
+  std::exception_ptr error_;
+  int running_ = 0;
+  int parts_opened_ = 0;
+  std::vector<std::jthread> threads_;
+  std::optional<std::stop_callback<std::function<void()>>> on_user_stop_;
+};
+
+}  // namespace snowmelt

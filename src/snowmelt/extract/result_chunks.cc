@@ -1,0 +1,209 @@
+#include "snowmelt/extract/result_chunks.h"
+
+#include <curl/curl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <random>
+
+#include "snowmelt/log.h"
+
+namespace snowmelt {
+namespace {
+
+constexpr int64_t kBodyBytesMax = int64_t{2} << 30;  // Snowflake's largest chunks are some 160 MB
+constexpr long kRedirectsMax = 3;
+constexpr long kReceiveBufferBytes = 256 << 10;  // curl's default of 16 KiB costs a callback every 16 KiB
+constexpr int kPollMs = 1'000;                   // a stop request wakes the poll up earlier
+
+struct CurlEasyDelete {
+  void operator()(CURL* handle) const noexcept { curl_easy_cleanup(handle); }
+};
+struct CurlMultiDelete {
+  void operator()(CURLM* handle) const noexcept { curl_multi_cleanup(handle); }
+};
+struct CurlListDelete {
+  void operator()(curl_slist* list) const noexcept { curl_slist_free_all(list); }
+};
+
+void initialize_curl() {
+  static const CURLcode result = curl_global_init(CURL_GLOBAL_DEFAULT);
+  if (result != CURLE_OK) throw BugError("chunk.curl", "libcurl does not start");
+}
+
+[[noreturn]] void throw_stopped() { throw Interrupted("extract.stopped", "the export was stopped"); }
+
+// Scheme and host only: the rest of a presigned URL is as secret as a password.
+std::string printable_origin(const std::string& url) {
+  const size_t scheme = url.find("://");
+  if (scheme == std::string::npos) return "the storage";
+  const size_t start = scheme + 3;
+  std::string authority = url.substr(start, url.find_first_of("/?#", start) - start);
+  if (const size_t at = authority.rfind('@'); at != std::string::npos) authority.erase(0, at + 1);
+  return url.substr(0, start) + authority;
+}
+
+bool is_expired_status(long status) {
+  // 403 and 410 on S3 and Azure; Google answers 400 (ExpiredToken). 401 and 404 are no better the second time either.
+  return status == 400 || status == 401 || status == 403 || status == 404 || status == 410;
+}
+
+bool is_passing_status(long status) { return status == 408 || status == 429 || status >= 500; }
+
+}  // namespace
+
+HttpOptions http_options(const SnowflakeConfig& config) {
+  HttpOptions options;
+  if (config.proxy_host.empty()) return options;
+  options.proxy = config.proxy_port == 0 ? config.proxy_host : fmt::format("{}:{}", config.proxy_host, config.proxy_port);
+  options.proxy_user = config.proxy_user;
+  options.proxy_password = config.proxy_password;
+  options.no_proxy = config.no_proxy;
+  return options;
+}
+
+struct ChunkDownloader::Impl {
+  Impl(HttpOptions options_in, RetryPolicy retries_in, std::stop_token stop_in)
+      : options(std::move(options_in)), retries(retries_in), stop(std::move(stop_in)) {
+    initialize_curl();
+    easy.reset(curl_easy_init());
+    multi.reset(curl_multi_init());
+    if (!easy || !multi) throw BugError("chunk.curl", "libcurl gives no handle");
+    set_options();
+  }
+
+  void set_options() {
+    CURL* handle = easy.get();
+    curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, error_text.data());
+    curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, &Impl::receive);
+    curl_easy_setopt(handle, CURLOPT_WRITEDATA, this);
+    curl_easy_setopt(handle, CURLOPT_BUFFERSIZE, kReceiveBufferBytes);
+    curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(handle, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 1L);
+    curl_easy_setopt(handle, CURLOPT_MAXREDIRS, kRedirectsMax);
+    curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT, static_cast<long>(options.connect_timeout_s));
+    curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, static_cast<long>(options.low_speed_bytes_per_s));
+    curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, static_cast<long>(options.low_speed_time_s));
+    if (options.proxy.empty()) return;
+    curl_easy_setopt(handle, CURLOPT_PROXY, options.proxy.c_str());
+    curl_easy_setopt(handle, CURLOPT_NOPROXY, options.no_proxy.c_str());
+    if (options.proxy_user.empty()) return;
+    curl_easy_setopt(handle, CURLOPT_PROXYUSERNAME, options.proxy_user.c_str());
+    curl_easy_setopt(handle, CURLOPT_PROXYPASSWORD, options.proxy_password.reveal().c_str());
+  }
+
+  static size_t receive(char* data, size_t size, size_t count, void* self) {
+    auto& body = static_cast<Impl*>(self)->body;
+    if (static_cast<int64_t>(body.size() + size * count) > kBodyBytesMax) return 0;  // ends the transfer as a write error
+    body.append(data, size * count);
+    return size * count;
+  }
+
+  // One request. The multi interface only because its poll can be woken up: the easy one looks at its
+  // progress callback once a second while nothing arrives.
+  CURLcode transfer() {
+    const std::stop_callback wake(stop, [this] { curl_multi_wakeup(multi.get()); });
+    curl_multi_add_handle(multi.get(), easy.get());
+    int running = 1;
+    while (running != 0 && !stop.stop_requested()) {
+      if (curl_multi_perform(multi.get(), &running) != CURLM_OK) break;
+      if (running != 0) curl_multi_poll(multi.get(), nullptr, 0, kPollMs, nullptr);
+    }
+    CURLcode result = CURLE_ABORTED_BY_CALLBACK;
+    int left = 0;
+    while (const CURLMsg* message = curl_multi_info_read(multi.get(), &left)) {
+      if (message->msg == CURLMSG_DONE) result = message->data.result;
+    }
+    curl_multi_remove_handle(multi.get(), easy.get());
+    if (stop.stop_requested()) throw_stopped();
+    return result;
+  }
+
+  // The inflated body, or nothing after a passing trouble, which `problem` then names.
+  std::shared_ptr<arrow::Buffer> attempt(const ResultChunk& chunk, const std::map<std::string, std::string>& headers) {
+    std::unique_ptr<curl_slist, CurlListDelete> list;
+    for (const auto& [name, value] : headers) {
+      list.reset(curl_slist_append(list.release(), fmt::format("{}: {}", name, value).c_str()));
+    }
+    curl_easy_setopt(easy.get(), CURLOPT_HTTPHEADER, list.get());
+    curl_easy_setopt(easy.get(), CURLOPT_URL, chunk.url.c_str());
+    body.clear();
+    if (chunk.compressed_size > 0) body.reserve(static_cast<size_t>(std::min(chunk.compressed_size, kBodyBytesMax)));
+    error_text[0] = '\0';
+
+    const CURLcode result = transfer();
+    if (result != CURLE_OK) {
+      problem = error_text[0] != '\0' ? error_text.data() : curl_easy_strerror(result);
+      return nullptr;
+    }
+    long status = 0;
+    curl_easy_getinfo(easy.get(), CURLINFO_RESPONSE_CODE, &status);
+    problem = fmt::format("HTTP status {}", status);
+    if (is_passing_status(status)) return nullptr;
+    if (status != 200) {
+      const std::string text = fmt::format("{} refused a result chunk with HTTP status {}", printable_origin(chunk.url), status);
+      if (is_expired_status(status)) throw ChunkUrlExpired("chunk.url_expired", text);
+      throw ConnectionError("chunk.refused", text);
+    }
+    try {
+      return inflate(std::move(body), chunk.uncompressed_size);
+    } catch (const ChunkDamaged& error) {
+      problem = error.message();
+      return nullptr;
+    }
+  }
+
+  // Sleeps before try number `tried` + 1; a stop request ends it.
+  void pause(int tried) {
+    const int64_t doubled = int64_t{retries.pause_first_ms} << std::min(tried - 1, 20);
+    const int64_t longest = std::min<int64_t>(doubled, retries.pause_max_ms);
+    int64_t pause_ms = std::uniform_int_distribution<int64_t>(longest / 2, longest)(random);
+    curl_off_t retry_after_s = 0;
+    curl_easy_getinfo(easy.get(), CURLINFO_RETRY_AFTER, &retry_after_s);
+    pause_ms = std::max(pause_ms, std::min<int64_t>(retry_after_s * 1'000, retries.pause_max_ms));
+    std::unique_lock lock(pause_mutex);
+    pause_over.wait_for(lock, stop, std::chrono::milliseconds(pause_ms), [] { return false; });
+    if (stop.stop_requested()) throw_stopped();
+  }
+
+  HttpOptions options;
+  RetryPolicy retries;
+  std::stop_token stop;
+  std::array<char, CURL_ERROR_SIZE> error_text{};
+  std::string body;
+  std::string problem;
+  std::mt19937 random{std::random_device{}()};
+  std::mutex pause_mutex;
+  std::condition_variable_any pause_over;
+  std::unique_ptr<CURL, CurlEasyDelete> easy;
+  std::unique_ptr<CURLM, CurlMultiDelete> multi;
+};
+
+ChunkDownloader::ChunkDownloader(HttpOptions options, RetryPolicy retries, std::stop_token stop)
+    : impl_(std::make_unique<Impl>(std::move(options), retries, std::move(stop))) {}
+
+ChunkDownloader::~ChunkDownloader() = default;
+
+std::shared_ptr<arrow::Buffer> ChunkDownloader::fetch(const ResultChunk& chunk,
+                                                      const std::map<std::string, std::string>& headers) {
+  for (int tried = 1;; ++tried) {
+    if (auto buffer = impl_->attempt(chunk, headers)) return buffer;
+    if (tried == impl_->retries.attempts_max) {
+      throw ConnectionError(
+          "chunk.unreachable",
+          fmt::format("a result chunk could not be fetched from {} in {} attempts: {}", printable_origin(chunk.url), tried,
+                      impl_->problem),
+          {.hint = "check the network, and the proxy for the storage's host (snowflake.proxy_host or https_proxy)"});
+    }
+    log(LogLevel::info, "a result chunk is fetched again ({} of {}): {}", tried, impl_->retries.attempts_max - 1, impl_->problem);
+    impl_->pause(tried);
+  }
+}
+
+}  // namespace snowmelt

@@ -1,0 +1,79 @@
+// One result chunk from its presigned URL to memory: download, inflate, read. One downloader a thread.
+#pragma once
+
+#include <arrow/api.h>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "snowmelt/connections/base_connection.h"
+#include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/error.h"
+
+namespace snowmelt {
+
+// Pauses double from `pause_first_ms` to `pause_max_ms`, each with a random spread of half; about 25 s in all.
+struct RetryPolicy {
+  int attempts_max = 8;
+  int pause_first_ms = 200;
+  int pause_max_ms = 8'000;
+};
+
+// The proxy of [snowflake]; without one the environment's (http_proxy, https_proxy, no_proxy) as curl reads it.
+struct HttpOptions {
+  std::string proxy;  // host:port; empty: the environment's
+  std::string proxy_user;
+  Secret proxy_password;
+  std::string no_proxy;
+  int connect_timeout_s = 15;
+  int low_speed_bytes_per_s = 1'000;  // a transfer slower than this …
+  int low_speed_time_s = 30;          // … for this long is given up and tried again
+};
+
+HttpOptions http_options(const SnowflakeConfig& config);
+
+// The storage does not honour this URL (any more): fresh URLs are needed, not another try.
+class ChunkUrlExpired : public ConnectionError {
+ public:
+  using ConnectionError::ConnectionError;
+};
+
+// What came is not a whole chunk: cut short, or not what its container says.
+class ChunkDamaged : public ConnectionError {
+ public:
+  using ConnectionError::ConnectionError;
+};
+
+class ChunkDownloader {
+ public:
+  ChunkDownloader(HttpOptions options, RetryPolicy retries, std::stop_token stop);
+  ~ChunkDownloader();
+  ChunkDownloader(const ChunkDownloader&) = delete;
+  ChunkDownloader& operator=(const ChunkDownloader&) = delete;
+
+  // The chunk's bytes, inflated. Passing troubles (transport, 408, 429, 5xx, a short or damaged body) are tried again by the
+  // policy. Throws ChunkUrlExpired, ConnectionError, and Interrupted within a moment of a stop request.
+  std::shared_ptr<arrow::Buffer> fetch(const ResultChunk& chunk, const std::map<std::string, std::string>& headers);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Gzip (one or several members, told by its first bytes) or plain, which is kept without a copy. Throws ChunkDamaged.
+std::shared_ptr<arrow::Buffer> inflate(std::string body, int64_t size_hint);
+
+// The batches of an Arrow IPC stream; they point into `stream`. Throws ChunkDamaged.
+std::vector<std::shared_ptr<arrow::RecordBatch>> read_arrow_stream(const std::shared_ptr<arrow::Buffer>& stream,
+                                                                   std::shared_ptr<arrow::Schema>* schema);
+
+// Rows of a JSON chunk: arrays joined by commas, without the outer brackets. Throws ChunkDamaged.
+std::vector<Row> read_json_rows(std::string_view body);
+
+}  // namespace snowmelt

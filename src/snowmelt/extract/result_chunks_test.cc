@@ -1,0 +1,196 @@
+#include "snowmelt/extract/result_chunks.h"
+
+#include <arrow/io/memory.h>
+#include <arrow/ipc/writer.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "snowmelt/extract/test_chunk_server.h"
+#include "snowmelt/extract/wire_arrays.h"
+
+namespace snowmelt {
+namespace {
+
+using std::chrono::steady_clock;
+
+std::string text_of(const std::shared_ptr<arrow::Buffer>& buffer) { return buffer->ToString(); }
+
+TEST(Inflate, gzip_of_one_or_more_members_and_plain_text) {
+  std::string large;
+  for (int64_t i = 0; i < 100'000; ++i) large += std::to_string(i * i) + ",";
+  for (const int64_t hint : {int64_t{0}, int64_t{1}, static_cast<int64_t>(large.size()), int64_t{1} << 40}) {
+    EXPECT_EQ(text_of(inflate(gzip(large), hint)), large) << hint;
+    // The last member's size says nothing about the whole.
+    EXPECT_EQ(text_of(inflate(gzip(large) + gzip("x"), hint)), large + "x") << hint;
+    EXPECT_EQ(text_of(inflate(gzip("x") + gzip("") + gzip(large), hint)), "x" + large) << hint;
+  }
+  EXPECT_EQ(text_of(inflate(gzip(""), 0)), "");
+  EXPECT_EQ(text_of(inflate("plain", 100)), "plain");
+  EXPECT_EQ(text_of(inflate("", 0)), "");
+}
+
+TEST(Inflate, every_cut_is_noticed) {
+  const std::string whole = gzip("a chunk of some length, a chunk of some length");
+  for (size_t size = 2; size < whole.size(); ++size) EXPECT_THROW(inflate(whole.substr(0, size), 46), ChunkDamaged) << size;
+  std::string flipped = whole;
+  flipped[20] = static_cast<char>(flipped[20] ^ 1);
+  EXPECT_THROW(inflate(flipped, 46), ChunkDamaged);
+  std::string liar = whole;  // claims 4 GiB
+  liar.replace(liar.size() - 4, 4, "\xff\xff\xff\xff");
+  EXPECT_THROW(inflate(liar, 46), ChunkDamaged);
+}
+
+TEST(JsonRows, are_arrays_without_outer_brackets) {
+  const auto rows = read_json_rows(R"(["1",null],["a\"b","\u00e4"],
+    [2, true])");
+  ASSERT_EQ(rows.size(), 3U);
+  EXPECT_EQ(rows[0], (Row{"1", std::nullopt}));
+  EXPECT_EQ(rows[1], (Row{"a\"b", "ä"}));
+  EXPECT_EQ(rows[2], (Row{"2", "true"}));
+  EXPECT_TRUE(read_json_rows("").empty());
+  for (const char* bad : {"[\"1\"", "\"1\"", "{}", "[{}]", "[[1]]", "[1],", "x"})
+    EXPECT_THROW(read_json_rows(bad), ChunkDamaged) << bad;
+}
+
+TEST(ArrowStream, a_damaged_one_is_a_typed_error) {
+  const auto schema = arrow::schema({arrow::field("A", arrow::int64())});
+  arrow::Int64Builder builder;
+  take(builder.AppendValues({1, 2, 3}));
+  const auto batch = arrow::RecordBatch::Make(schema, 3, {take(builder.Finish())});
+  auto sink = take(arrow::io::BufferOutputStream::Create());
+  auto writer = take(arrow::ipc::MakeStreamWriter(sink, schema));
+  take(writer->WriteRecordBatch(*batch));
+  take(writer->Close());
+  const std::string whole = take(sink->Finish())->ToString();
+
+  std::shared_ptr<arrow::Schema> read;
+  const auto batches = read_arrow_stream(arrow::Buffer::FromString(whole), &read);
+  ASSERT_EQ(batches.size(), 1U);
+  EXPECT_TRUE(batches[0]->Equals(*batch));
+  // Cut anywhere, the stream is refused or misses its rows, which the count then shows; it never reads beyond its end.
+  for (size_t size = 0; size + 8 < whole.size(); size += 4) {
+    try {
+      for (const auto& part : read_arrow_stream(arrow::Buffer::FromString(whole.substr(0, size)), &read))
+        EXPECT_TRUE(part->ValidateFull().ok());
+    } catch (const ChunkDamaged&) {
+    }
+  }
+}
+
+class ChunkDownloaderTest : public testing::Test {
+ protected:
+  static constexpr RetryPolicy kQuick{.attempts_max = 3, .pause_first_ms = 1, .pause_max_ms = 2};
+
+  static ResultChunk chunk(const std::string& url) {
+    ResultChunk result;
+    result.url = url;
+    return result;
+  }
+};
+
+TEST_F(ChunkDownloaderTest, sends_the_headers_and_inflates_the_body) {
+  std::string head;
+  TestChunkServer server([&](const std::string&, const std::string& text) {
+    head = text;
+    return TestAnswer{.body = gzip("hello")};
+  });
+  ChunkDownloader downloader({}, kQuick, {});
+  EXPECT_EQ(text_of(downloader.fetch(chunk(server.url("a?sig=1")), {{"x-amz-server-side-encryption-customer-key", "k"}})),
+            "hello");
+  EXPECT_NE(head.find("GET /a?sig=1 "), std::string::npos);
+  EXPECT_NE(head.find("x-amz-server-side-encryption-customer-key: k\r\n"), std::string::npos);
+  EXPECT_EQ(head.find("Authorization"), std::string::npos);
+  EXPECT_EQ(head.find("Accept-Encoding"), std::string::npos);
+}
+
+TEST_F(ChunkDownloaderTest, passing_troubles_are_tried_again) {
+  for (const TestAnswer& trouble :
+       {TestAnswer{.status = 503}, TestAnswer{.status = 429}, TestAnswer{.status = 408}, TestAnswer{.body = "hello", .cut_at = 2},
+        TestAnswer{.body = gzip("hello").substr(0, 20)}, TestAnswer{.body = "hello", .cut_at = 0}}) {
+    std::atomic<int> count{0};
+    TestChunkServer server(
+        [&](const std::string&, const std::string&) { return ++count < 3 ? trouble : TestAnswer{.body = gzip("hello")}; });
+    ChunkDownloader downloader({}, kQuick, {});
+    EXPECT_EQ(text_of(downloader.fetch(chunk(server.url("a")), {})), "hello");
+    EXPECT_EQ(count, 3);
+  }
+}
+
+TEST_F(ChunkDownloaderTest, gives_up_by_the_policy_without_showing_the_url) {
+  TestChunkServer server([](const std::string&, const std::string&) { return TestAnswer{.status = 500}; });
+  ChunkDownloader downloader({}, kQuick, {});
+  try {
+    downloader.fetch(chunk(server.url("bucket/path?X-Amz-Signature=topsecret")), {});
+    FAIL();
+  } catch (const ConnectionError& error) {
+    EXPECT_EQ(error.code(), "chunk.unreachable");
+    EXPECT_NE(std::string(error.what()).find("http://127.0.0.1"), std::string::npos);
+    EXPECT_EQ(std::string(error.what()).find("topsecret"), std::string::npos);
+    EXPECT_EQ(std::string(error.what()).find("bucket"), std::string::npos);
+  }
+  EXPECT_EQ(server.requests(), 3);
+}
+
+TEST_F(ChunkDownloaderTest, an_expired_url_is_not_tried_again) {
+  for (const int status : {400, 401, 403, 404, 410}) {
+    TestChunkServer server([&](const std::string&, const std::string&) { return TestAnswer{.status = status}; });
+    ChunkDownloader downloader({}, kQuick, {});
+    EXPECT_THROW(downloader.fetch(chunk(server.url("a")), {}), ChunkUrlExpired) << status;
+    EXPECT_EQ(server.requests(), 1);
+  }
+}
+
+TEST_F(ChunkDownloaderTest, redirects_are_followed_a_few_times) {
+  TestChunkServer server([](const std::string& path, const std::string&) {
+    const int left = std::stoi(path);
+    if (left == 0) return TestAnswer{.body = "end"};
+    return TestAnswer{.status = 307, .headers = "Location: /" + std::to_string(left - 1) + "\r\n"};
+  });
+  ChunkDownloader downloader({}, kQuick, {});
+  EXPECT_EQ(text_of(downloader.fetch(chunk(server.url("3")), {})), "end");
+  EXPECT_THROW(downloader.fetch(chunk(server.url("4")), {}), ConnectionError);
+}
+
+TEST_F(ChunkDownloaderTest, a_server_that_is_not_there_is_a_connection_error) {
+  ChunkDownloader downloader({}, kQuick, {});
+  EXPECT_THROW(downloader.fetch(chunk("http://127.0.0.1:1/a"), {}), ConnectionError);
+  EXPECT_THROW(downloader.fetch(chunk("file:///etc/passwd"), {}), ConnectionError);
+}
+
+TEST_F(ChunkDownloaderTest, a_stop_request_ends_a_transfer_and_a_pause_at_once) {
+  TestChunkServer slow([](const std::string&, const std::string&) { return TestAnswer{.body = "late", .delay_ms = 30'000}; });
+  TestChunkServer busy([](const std::string&, const std::string&) { return TestAnswer{.status = 503}; });
+  for (const std::string& url : {slow.url("a"), busy.url("a")}) {
+    std::stop_source stop;
+    ChunkDownloader downloader({}, {.attempts_max = 3, .pause_first_ms = 30'000, .pause_max_ms = 30'000}, stop.get_token());
+    std::jthread stopper([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(150));
+      stop.request_stop();
+    });
+    const auto start = steady_clock::now();
+    EXPECT_THROW(downloader.fetch(chunk(url), {}), Interrupted);
+    EXPECT_LT(steady_clock::now() - start, std::chrono::milliseconds(1'500));
+  }
+}
+
+TEST_F(ChunkDownloaderTest, a_drip_is_given_up) {
+  TestChunkServer server([](const std::string&, const std::string&) { return TestAnswer{.body = "late", .delay_ms = 20'000}; });
+  HttpOptions options;
+  options.low_speed_time_s = 1;
+  ChunkDownloader downloader(options, {.attempts_max = 1}, {});
+  const auto start = steady_clock::now();
+  EXPECT_THROW(downloader.fetch(chunk(server.url("a")), {}), ConnectionError);
+  EXPECT_LT(steady_clock::now() - start, std::chrono::seconds(8));
+}
+
+TEST(HttpOptions, come_from_the_configuration) {
+  SnowflakeConfig config;
+  EXPECT_TRUE(http_options(config).proxy.empty());
+  config.proxy_host = "proxy.example";
+  config.proxy_port = 3128;
+  EXPECT_EQ(http_options(config).proxy, "proxy.example:3128");
+}
+
+}  // namespace
+}  // namespace snowmelt

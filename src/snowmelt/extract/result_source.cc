@@ -1,0 +1,212 @@
+#include "snowmelt/extract/result_source.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "snowmelt/error.h"
+#include "snowmelt/log.h"
+
+namespace snowmelt {
+namespace {
+
+constexpr int kRefreshesMax = 3;   // of the URLs for one chunk; one is usual, after six hours
+constexpr int kCountAttempts = 2;  // a unit with a wrong number of rows is fetched once more
+constexpr size_t kCursorUnitRows = 16'384;
+
+void check_same_result(const StatementResult& before, const StatementResult& now) {
+  const auto same_chunk = [](const ResultChunk& a, const ResultChunk& b) {
+    return a.rows == b.rows && a.uncompressed_size == b.uncompressed_size && a.compressed_size == b.compressed_size;
+  };
+  if (before.total == now.total && before.arrow == now.arrow &&
+      std::equal(before.chunks.begin(), before.chunks.end(), now.chunks.begin(), now.chunks.end(), same_chunk)) {
+    return;
+  }
+  throw VerificationError("snowflake.result_changed", "asked for its result again, the server gave other chunks than before",
+                          {.hint = "export the table again", .query_id = before.query_id});
+}
+
+class CursorFeed : public UnitFeed {
+ public:
+  explicit CursorFeed(std::unique_ptr<Cursor> cursor) : cursor_(std::move(cursor)) {}
+
+  bool next(UnitData& unit) override {
+    if (ended_) return false;
+    unit.name = fmt::format("the rows from {} on", first_row_ + 1);
+    unit.first_row = first_row_;
+    unit.text_rows = cursor_->fetchmany(kCursorUnitRows);
+    unit.rows = static_cast<int64_t>(unit.text_rows.size());
+    ended_ = unit.text_rows.size() < kCursorUnitRows;
+    first_row_ += unit.rows;
+    return true;
+  }
+
+ private:
+  std::unique_ptr<Cursor> cursor_;
+  int64_t first_row_ = 0;
+  bool ended_ = false;
+};
+
+}  // namespace
+
+class ResultSource::Feed : public UnitFeed {
+ public:
+  Feed(ResultSource& source, const HttpOptions& http, const RetryPolicy& retries, std::stop_token stop)
+      : source_(source), stop_(stop), downloader_(http, retries, std::move(stop)) {}
+
+  bool next(UnitData& unit) override {
+    if (stop_.stop_requested()) return false;
+    const size_t index = source_.next_unit_++;
+    if (index >= source_.units_.size()) return false;
+    read_counted(source_.units_[index], unit);
+    return true;
+  }
+
+ private:
+  // No driver checks this: gosnowflake and ADBC take a chunk that ends cleanly one batch early for a whole one.
+  void read_counted(const Unit& wanted, UnitData& unit) {
+    const std::string name = source_.unit_name(wanted);
+    for (int attempt = 1;; ++attempt) {
+      unit = {.name = name, .first_row = wanted.first_row};
+      std::string problem;
+      try {
+        read(wanted, unit);
+        if (unit.rows == wanted.rows) return;
+        problem = fmt::format("{} has {} rows, the server's own count is {}", name, unit.rows, wanted.rows);
+      } catch (const ChunkDamaged& error) {
+        problem = fmt::format("{}: {}", name, error.message());
+      }
+      if (attempt == kCountAttempts) {
+        throw VerificationError(
+            "snowflake.short_chunk", problem + ", also at the second try",
+            {.hint = "export the table again; if it stays so, report it to Snowflake with the query id", .query_id = query_id()});
+      }
+      log(LogLevel::warning, "{}; fetching it again", problem);
+      if (wanted.chunk < 0) source_.refresh(source_.address(wanted.chunk).generation, stop_);
+    }
+  }
+
+  void read(const Unit& wanted, UnitData& unit) {
+    if (wanted.chunk < 0 && !source_.arrow_) {
+      unit.text_rows = source_.inline_rows();
+    } else {
+      const std::shared_ptr<arrow::Buffer> body = wanted.chunk < 0 ? source_.inline_stream() : download(wanted.chunk);
+      if (source_.arrow_) {
+        read_batches(body, unit);
+      } else {
+        unit.text_rows = read_json_rows(std::string_view(*body));
+      }
+    }
+    unit.rows = static_cast<int64_t>(unit.text_rows.size());
+    for (const auto& batch : unit.batches) unit.rows += batch->num_rows();
+  }
+
+  void read_batches(const std::shared_ptr<arrow::Buffer>& body, UnitData& unit) {
+    if (body->size() == 0) return;  // an empty result may have no stream at all
+    std::shared_ptr<arrow::Schema> schema;
+    unit.batches = read_arrow_stream(body, &schema);
+    source_.converter_->check_wire_schema(*schema);
+  }
+
+  std::shared_ptr<arrow::Buffer> download(int chunk) {
+    for (int refreshes = 0;; ++refreshes) {
+      const Address address = source_.address(chunk);
+      try {
+        return downloader_.fetch(address.chunk, address.headers);
+      } catch (const ChunkUrlExpired&) {
+        if (refreshes == kRefreshesMax) throw;
+        log(LogLevel::info, "a chunk's URL is not honoured any more; asking for fresh ones");
+      }
+      source_.refresh(address.generation, stop_);
+    }
+  }
+
+  std::string query_id() const {
+    const std::lock_guard lock(source_.mutex_);
+    return source_.result_.query_id;
+  }
+
+  ResultSource& source_;
+  std::stop_token stop_;
+  ChunkDownloader downloader_;
+};
+
+ResultSource::ResultSource(std::shared_ptr<Connection> connection, StatementResult result,
+                           std::shared_ptr<const WireConverter> converter)
+    : connection_(std::move(connection)),
+      converter_(std::move(converter)),
+      total_(result.total),
+      arrow_(result.arrow),
+      result_(std::move(result)) {
+  const int64_t inline_count = result_.inline_rows();
+  if (inline_count < 0) {
+    throw VerificationError("snowflake.counts_differ",
+                            fmt::format("the server's chunks have {} rows, its total is {}", total_ - inline_count, total_),
+                            {.query_id = result_.query_id});
+  }
+  // The inline batch is read too when it should be empty but is not: its rows would make the counts differ.
+  if (inline_count > 0 || result_.chunks.empty() || !result_.first_batch.empty() || !result_.rows.empty()) {
+    units_.push_back({.rows = inline_count});
+  }
+  int64_t first_row = inline_count;
+  for (size_t i = 0; i < result_.chunks.size(); ++i) {
+    units_.push_back({.chunk = static_cast<int>(i), .first_row = first_row, .rows = result_.chunks[i].rows});
+    first_row += result_.chunks[i].rows;
+  }
+}
+
+std::unique_ptr<UnitFeed> ResultSource::open_feed(const HttpOptions& http, const RetryPolicy& retries, std::stop_token stop) {
+  return std::make_unique<Feed>(*this, http, retries, std::move(stop));
+}
+
+std::string ResultSource::unit_name(const Unit& unit) const {
+  if (unit.chunk < 0) return "the inline batch";
+  const std::lock_guard lock(mutex_);
+  return fmt::format("chunk {} of {}", unit.chunk + 1, result_.chunks.size());
+}
+
+ResultSource::Address ResultSource::address(int chunk) const {
+  const std::lock_guard lock(mutex_);
+  Address address{.chunk = {}, .headers = result_.chunk_headers, .generation = generation_};
+  if (chunk >= 0) address.chunk = result_.chunks[static_cast<size_t>(chunk)];
+  return address;
+}
+
+std::shared_ptr<arrow::Buffer> ResultSource::inline_stream() const {
+  const std::lock_guard lock(mutex_);
+  return arrow::Buffer::FromString(result_.first_batch);
+}
+
+std::vector<Row> ResultSource::inline_rows() const {
+  const std::lock_guard lock(mutex_);
+  return result_.rows;
+}
+
+void ResultSource::refresh(int64_t generation, const std::stop_token& stop) {
+  // All URLs expire together: the first thread asks, the others wait for its answer.
+  const std::lock_guard only_one(refreshing_);
+  {
+    const std::lock_guard lock(mutex_);
+    if (generation_ != generation) return;
+  }
+  const auto snowflake = std::dynamic_pointer_cast<SnowflakeConnection>(connection_);
+  if (!snowflake)
+    throw ConnectionError("snowflake.no_refresh",
+                          "the result's chunks cannot be fetched any more, and this connection cannot renew their URLs");
+  std::string query_id;
+  {
+    const std::lock_guard lock(mutex_);
+    query_id = result_.query_id;
+  }
+  StatementResult fresh = snowflake->result(query_id, stop);
+  const std::lock_guard lock(mutex_);
+  check_same_result(result_, fresh);
+  result_ = std::move(fresh);
+  ++generation_;
+}
+
+std::unique_ptr<UnitFeed> open_cursor_feed(std::unique_ptr<Cursor> cursor) {
+  return std::make_unique<CursorFeed>(std::move(cursor));
+}
+
+}  // namespace snowmelt

@@ -1,0 +1,86 @@
+// A statement's result as units of work (the inline batch, then the chunks), each given out whole or not at all.
+#pragma once
+
+#include <arrow/api.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/extract/result_chunks.h"
+#include "snowmelt/extract/snowflake_types.h"
+
+namespace snowmelt {
+
+// Rows of one unit, in the wire's form: Arrow batches, or rows of text.
+struct UnitData {
+  std::string name;       // "chunk 7 of 61"
+  int64_t first_row = 0;  // in the result, 0-based
+  int64_t rows = 0;
+  std::vector<std::shared_ptr<arrow::RecordBatch>> batches = {};
+  std::vector<Row> text_rows = {};
+};
+
+// Gives units to one thread until there are none.
+class UnitFeed {
+ public:
+  virtual ~UnitFeed() = default;
+  virtual bool next(UnitData& unit) = 0;
+};
+
+// Shared by the threads of one result.
+class ResultSource {
+ public:
+  // `connection` may be of any kind; only a SnowflakeConnection can give fresh URLs.
+  ResultSource(std::shared_ptr<Connection> connection, StatementResult result, std::shared_ptr<const WireConverter> converter);
+
+  int64_t total() const { return total_; }
+  // The inline batch counts when it has rows, or when there is nothing else.
+  int units() const { return static_cast<int>(units_.size()); }
+
+  // A feed for one thread; feeds take units from one another's common list.
+  std::unique_ptr<UnitFeed> open_feed(const HttpOptions& http, const RetryPolicy& retries, std::stop_token stop);
+
+ private:
+  class Feed;
+  struct Unit {
+    int chunk = -1;  // -1: the inline rows
+    int64_t first_row = 0;
+    int64_t rows = 0;
+  };
+  // What a thread needs to fetch a chunk, from one and the same answer of the server.
+  struct Address {
+    ResultChunk chunk;
+    std::map<std::string, std::string> headers;
+    int64_t generation = 0;
+  };
+
+  std::string unit_name(const Unit& unit) const;
+  Address address(int chunk) const;
+  std::shared_ptr<arrow::Buffer> inline_stream() const;
+  std::vector<Row> inline_rows() const;
+  // Asks the server for the result again unless another thread has done so since `generation`.
+  void refresh(int64_t generation, const std::stop_token& stop);
+
+  std::shared_ptr<Connection> connection_;
+  std::shared_ptr<const WireConverter> converter_;
+  int64_t total_ = 0;
+  bool arrow_ = true;
+  std::vector<Unit> units_;
+  std::atomic<size_t> next_unit_{0};
+  mutable std::mutex mutex_;  // of what follows
+  StatementResult result_;
+  int64_t generation_ = 0;
+  std::mutex refreshing_;
+};
+
+// Rows of a cursor that gives nothing else (a mock), in units of some ten thousand.
+std::unique_ptr<UnitFeed> open_cursor_feed(std::unique_ptr<Cursor> cursor);
+
+}  // namespace snowmelt

@@ -1,0 +1,189 @@
+#include "snowmelt/extract/row_reader.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "snowmelt/error.h"
+#include "snowmelt/extract/number_text.h"
+#include "snowmelt/extract/result_source.h"
+#include "snowmelt/storage/durable_file.h"
+
+namespace snowmelt {
+namespace {
+
+std::string date_text(int64_t days) {
+  const std::chrono::year_month_day date{std::chrono::sys_days{std::chrono::days{days}}};
+  return fmt::format("{:04}-{:02}-{:02}", static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                     static_cast<unsigned>(date.day()));
+}
+
+// `units` of 10^-digits seconds since midnight; the fraction without trailing zeros.
+std::string time_text(int64_t units, int digits) {
+  const int64_t second = kPowersOfTen[digits];
+  const int64_t seconds = units / second;
+  std::string text = fmt::format("{:02}:{:02}:{:02}", seconds / 3'600, seconds / 60 % 60, seconds % 60);
+  if (const int64_t fraction = units % second; fraction != 0) {
+    std::string places = fmt::format("{:0{}}", fraction, digits);
+    places.erase(places.find_last_not_of('0') + 1);
+    text += "." + places;
+  }
+  return text;
+}
+
+std::string timestamp_text(int64_t units, int digits) {
+  const int64_t day = 86'400 * kPowersOfTen[digits];
+  const int64_t days = floor_divide(units, day);
+  return date_text(days) + " " + time_text(units - days * day, digits);
+}
+
+std::string offset_text(int minutes) {
+  const int magnitude = minutes < 0 ? -minutes : minutes;
+  return fmt::format("{}{:02}:{:02}", minutes < 0 ? '-' : '+', magnitude / 60, magnitude % 60);
+}
+
+std::string real_text(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value < 0 ? "-Infinity" : "Infinity";
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
+template <typename T>
+int128_t decimal_at(const arrow::Array& array, int64_t row) {
+  T value;
+  std::memcpy(&value, array.data()->GetValues<uint8_t>(1, 0) + (array.offset() + row) * static_cast<int64_t>(sizeof(T)),
+              sizeof value);
+  return value;
+}
+
+std::string list_text(const arrow::ListArray& array, int64_t row) {
+  const auto& values = static_cast<const arrow::FloatArray&>(*array.values());
+  std::string text = "[";
+  for (int64_t i = array.value_offset(row); i < array.value_offset(row + 1); ++i) {
+    char number[32];
+    text.append(text.size() > 1 ? "," : "").append(number, std::to_chars(number, number + sizeof number, values.Value(i)).ptr);
+  }
+  return text + "]";
+}
+
+// One value of a column of the file's form (snowflake_types.h makes no others).
+std::string value_text(const arrow::Array& array, int64_t row) {
+  const auto scale = [&] { return static_cast<const arrow::DecimalType&>(*array.type()).scale(); };
+  switch (array.type_id()) {
+    case arrow::Type::INT64: return std::to_string(values_of<int64_t>(array)[row]);
+    case arrow::Type::INT16: return std::to_string(values_of<int16_t>(array)[row]);
+    case arrow::Type::DOUBLE: return real_text(values_of<double>(array)[row]);
+    case arrow::Type::BOOL: return static_cast<const arrow::BooleanArray&>(array).Value(row) ? "true" : "false";
+    case arrow::Type::STRING: return static_cast<const arrow::StringArray&>(array).GetString(row);
+    case arrow::Type::BINARY: return to_hex(static_cast<const arrow::BinaryArray&>(array).GetView(row));
+    case arrow::Type::DATE32: return date_text(values_of<int32_t>(array)[row]);
+    case arrow::Type::TIME64:
+      return time_text(values_of<int64_t>(array)[row],
+                       static_cast<const arrow::Time64Type&>(*array.type()).unit() == arrow::TimeUnit::MICRO ? 6 : 9);
+    case arrow::Type::DECIMAL32: return decimal_text(decimal_at<int32_t>(array, row), scale());
+    case arrow::Type::DECIMAL64: return decimal_text(decimal_at<int64_t>(array, row), scale());
+    case arrow::Type::DECIMAL128: return decimal_text(decimal_at<int128_t>(array, row), scale());
+    case arrow::Type::LIST: return list_text(static_cast<const arrow::ListArray&>(array), row);
+    default: throw BugError("cursor.value", "no text form for " + array.type()->ToString());
+  }
+}
+
+// One column of the result; a TIMESTAMP_TZ is two of the file's.
+struct OutputColumn {
+  int field = 0;
+  int offset_field = -1;
+};
+
+class ArrowRows : public RowSource {
+ public:
+  ArrowRows(SnowflakeConnection& connection, const StatementResult& result)
+      : arrow_(result.arrow),
+        // Every digit, as wide as it comes: a cursor refuses nothing.
+        converter_(std::make_shared<WireConverter>(
+            result.row_type,
+            TypeOptions{.integers = IntegerMode::numeric, .on_subsecond = SubsecondMode::nanos, .tz_offset = true})),
+        source_(connection.shared_from_this(), result, converter_),
+        feed_(source_.open_feed(HttpOptions{}, RetryPolicy{}, {})) {
+    int field = 0;
+    for (const SnowflakeColumn& column : result.row_type) {
+      const bool zoned = column.type == "timestamp_tz";
+      columns_.push_back({field, zoned ? field + 1 : -1});
+      field += zoned ? 2 : 1;
+    }
+  }
+
+  std::optional<Row> next() override {
+    while (row_ == rows_) {
+      if (!load()) return std::nullopt;
+    }
+    const int64_t row = row_++;
+    if (!arrow_) return unit_.text_rows[static_cast<size_t>(row)];
+    Row values;
+    for (const OutputColumn& column : columns_) values.push_back(value(column, row));
+    return values;
+  }
+
+ private:
+  bool load() {
+    row_ = 0;
+    rows_ = 0;
+    if (arrow_ && ++batch_ < unit_.batches.size()) {
+      open_batch();
+      return true;
+    }
+    if (!feed_->next(unit_)) return false;
+    batch_ = 0;
+    first_row_ = unit_.first_row;
+    if (!arrow_) {
+      rows_ = unit_.rows;
+    } else if (!unit_.batches.empty()) {
+      open_batch();
+    }
+    return true;
+  }
+
+  void open_batch() {
+    batch_data_ = converter_->convert(*unit_.batches[batch_], first_row_);
+    rows_ = batch_data_->num_rows();
+    first_row_ += rows_;
+  }
+
+  Value value(const OutputColumn& column, int64_t row) const {
+    const arrow::Array& array = *batch_data_->column(column.field);
+    if (array.IsNull(row)) return std::nullopt;
+    if (array.type_id() != arrow::Type::TIMESTAMP) return value_text(array, row);
+    const int64_t nanos = values_of<int64_t>(array)[row];
+    if (column.offset_field >= 0) {
+      const int minutes = values_of<int16_t>(*batch_data_->column(column.offset_field))[row];
+      return timestamp_text(nanos + minutes * 60 * kPowersOfTen[9], 9) + offset_text(minutes);
+    }
+    const bool utc = !static_cast<const arrow::TimestampType&>(*array.type()).timezone().empty();
+    return timestamp_text(nanos, 9) + (utc ? "+00:00" : "");
+  }
+
+  bool arrow_;
+  std::shared_ptr<const WireConverter> converter_;
+  ResultSource source_;
+  std::unique_ptr<UnitFeed> feed_;
+  std::vector<OutputColumn> columns_;
+  UnitData unit_;
+  size_t batch_ = 0;
+  std::shared_ptr<arrow::RecordBatch> batch_data_;
+  int64_t first_row_ = 0;
+  int64_t row_ = 0;
+  int64_t rows_ = 0;
+};
+
+}  // namespace
+
+void install_row_reader() {
+  set_result_row_reader([](SnowflakeConnection& connection, const StatementResult& result) -> std::unique_ptr<RowSource> {
+    return std::make_unique<ArrowRows>(connection, result);
+  });
+}
+
+}  // namespace snowmelt

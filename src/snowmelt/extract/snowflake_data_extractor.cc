@@ -1,0 +1,192 @@
+#include "snowmelt/extract/snowflake_data_extractor.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <ctime>
+#include <thread>
+
+#include "snowmelt/error.h"
+#include "snowmelt/extract/extraction.h"
+#include "snowmelt/extract/row_reader.h"
+#include "snowmelt/log.h"
+#include "snowmelt/storage/durable_file.h"
+
+namespace snowmelt {
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kNoManagerWarning =
+    "No connection manager provided - creating new one. \nConsider passing a connection manager for better performance.";
+
+// A statement's answer, in whichever form the connection gives it.
+struct Answer {
+  std::optional<StatementResult> result;
+  std::unique_ptr<Cursor> cursor;  // of a connection that only knows rows
+};
+
+Answer execute(const std::shared_ptr<Connection>& connection, const std::string& sql, const std::stop_token& stop) {
+  if (const auto snowflake = std::dynamic_pointer_cast<SnowflakeConnection>(connection)) {
+    return {snowflake->execute({.sql = sql, .parameters = {}, .query_tag = {}, .stop = stop}), nullptr};
+  }
+  std::unique_ptr<Cursor> cursor = connection->cursor();
+  cursor->execute(sql);
+  if (const StatementResult* result = cursor->result()) return {*result, nullptr};
+  return {std::nullopt, std::move(cursor)};
+}
+
+// The words of the user, checked to be a name and nothing else: no second statement hides in it.
+std::string statement_of(const TableConfig& table) {
+  if (!table.query.empty()) return table.query;
+  parse_name(table.source, Fold::upper);
+  return "select * from " + table.source;
+}
+
+std::string name_of(const TableConfig& table) {
+  if (!table.name.empty()) return table.name;
+  if (table.source.empty())
+    throw ConfigurationError("config.no_name", "a query needs a name", {.hint = "add name = \"…\" beside the query"});
+  return fmt::format("{}", fmt::join(parse_name(table.source, Fold::upper), "."));
+}
+
+std::string utc_time(const char* format) {
+  const std::time_t now = std::time(nullptr);
+  return fmt::format(fmt::runtime(format), fmt::gmtime(now));
+}
+
+// Left behind by a run that was killed; the lock says that nobody writes them now.
+void remove_unfinished_parts(const fs::path& directory) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("part-") && name.ends_with(".parquet.tmp")) fs::remove(entry.path(), ignored);
+  }
+}
+
+Manifest start_manifest(const TableConfig& table, const std::string& statement, const WireConverter& converter,
+                        const PartWriterOptions& writer) {
+  Manifest manifest;
+  manifest.export_id = utc_time("{:%Y%m%dT%H%M%S}") + "-" + random_hex(4);
+  manifest.source = table.source.empty() ? table.name : table.source;
+  manifest.statement = statement;
+  manifest.query_id = writer.query_id;
+  manifest.created_at = utc_time("{:%Y-%m-%dT%H:%M:%SZ}");
+  manifest.writer = kWriterName;
+  manifest.encrypted = writer.key.has_value();
+  if (writer.key) {
+    manifest.salt = writer.key->salt_hex;
+  } else {
+    manifest.columns = converter.columns();
+  }
+  return manifest;
+}
+
+std::string quote_literal(const std::string& text) {
+  std::string quoted = "'";
+  for (const char c : text) {
+    if (c == '\'' || c == '\\') quoted += c;  // Snowflake reads backslash escapes in literals
+    quoted += c;
+  }
+  return quoted + "'";
+}
+
+std::string quote_identifier(const std::string& name) {
+  if (fold_to_postgres(name) != name) return name;  // folds up again by itself
+  std::string quoted = "\"";
+  for (const char c : name) quoted += c == '"' ? "\"\"" : std::string(1, c);
+  return quoted + "\"";
+}
+
+std::string size_query(const std::string& source) {
+  const std::vector<std::string> parts = parse_name(source, Fold::upper);
+  const std::string database = parts.size() == 3 ? quote_identifier(parts[0]) + "." : "";
+  const std::string schema = parts.size() >= 2 ? quote_literal(parts[parts.size() - 2]) : "current_schema()";
+  return fmt::format("select ROW_COUNT, BYTES from {}INFORMATION_SCHEMA.TABLES where TABLE_SCHEMA = {} and TABLE_NAME = {}",
+                     database, schema, quote_literal(parts.back()));
+}
+
+std::optional<int64_t> as_integer(const Value& value) {
+  int64_t number = 0;
+  if (!value) return std::nullopt;
+  const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), number);
+  return error == std::errc() && end == value->data() + value->size() ? std::optional(number) : std::nullopt;
+}
+
+}  // namespace
+
+SnowflakeDataExtractor::SnowflakeDataExtractor() : connection_manager_(nullptr) {
+  log_message(LogLevel::warning, kNoManagerWarning);
+  own_manager_ = std::make_unique<SnowflakeConnectionManager>();
+  connection_manager_ = own_manager_.get();
+  install_row_reader();
+}
+
+SnowflakeDataExtractor::SnowflakeDataExtractor(ConnectionManager& connection_manager) : connection_manager_(&connection_manager) {
+  install_row_reader();
+}
+
+SnowflakeDataExtractor::~SnowflakeDataExtractor() = default;
+
+TableSize SnowflakeDataExtractor::estimate_table_size(const std::string& source) {
+  const std::string query = size_query(source);
+  try {
+    const std::unique_ptr<Cursor> cursor = connection_manager_->get_connection()->cursor();
+    cursor->execute(query);
+    const std::optional<Row> row = cursor->fetchone();
+    if (!row || row->size() != 2) return {};
+    return {as_integer((*row)[0]), as_integer((*row)[1])};
+  } catch (const QueryError& error) {
+    // Best effort: a role without the right to look may still export.
+    log(LogLevel::warning, "the size of {} is not known: {}", source, error.message());
+    return {};
+  }
+}
+
+Extraction SnowflakeDataExtractor::extract_table_chunks(const std::string& source, const ExtractOptions& options) {
+  TableConfig table;
+  table.source = source;
+  return extract_table_chunks(table, options);
+}
+
+Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table, const ExtractOptions& options) {
+  ExtractionJob job;
+  job.table = name_of(table);
+  const std::string statement = statement_of(table);
+  job.directory = export_directory(options.directory, job.table);
+  make_directories(job.directory);
+  job.lock = std::make_unique<DirectoryLock>(job.directory);
+  remove_unfinished_parts(job.directory);
+  job.part_size = options.part_size;
+  job.threads = options.threads > 0 ? options.threads : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  job.progress = options.progress;
+  job.stop = options.stop;
+  job.writer.compression_level = options.compression_level;
+  if (options.password) job.writer.key = derive_encryption_key(*options.password, random_salt_hex());
+  if (const auto* manager = dynamic_cast<const SnowflakeConnectionManager*>(connection_manager_))
+    job.http = http_options(manager->config());
+
+  const std::shared_ptr<Connection> connection = connection_manager_->get_connection();
+  try {
+    Answer answer = execute(connection, statement, options.stop);
+    const TypeOptions types{.integers = table.integers, .on_subsecond = table.on_subsecond, .tz_offset = table.tz_offset};
+    job.converter = std::make_shared<WireConverter>(
+        answer.result ? answer.result->row_type : row_type_of(answer.cursor->description()), types);
+    if (answer.result) {
+      job.writer.query_id = answer.result->query_id;
+      if (job.progress) job.progress->rows_total = answer.result->total;
+      job.source = std::make_shared<ResultSource>(connection, std::move(*answer.result), job.converter);
+    } else {
+      job.cursor_feed = open_cursor_feed(std::move(answer.cursor));
+    }
+  } catch (Error& error) {
+    error.add_where(job.table);
+    throw;
+  }
+  job.manifest = start_manifest(table, statement, *job.converter, job.writer);
+  return Extraction(std::make_unique<Extraction::Impl>(std::move(job)));
+}
+
+}  // namespace snowmelt

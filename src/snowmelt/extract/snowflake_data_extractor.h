@@ -1,0 +1,76 @@
+// Snowflake → Parquet parts. Data plane of design D1/D2: each thread takes a chunk end to end.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "snowmelt/config.h"
+#include "snowmelt/connections/base_connection.h"
+#include "snowmelt/progress.h"
+#include "snowmelt/storage/manifest.h"
+
+namespace snowmelt {
+
+// From metadata, never by a scan; nullopt where the role may not look or the object has none (a view).
+struct TableSize {
+  std::optional<int64_t> rows;
+  std::optional<int64_t> bytes;
+};
+
+struct ExtractOptions {
+  std::filesystem::path directory = "export";  // parts lie under <directory>/<source>/
+  std::optional<Secret> password;              // encrypts the parts
+  int64_t part_size = 32 << 20;                // encoded bytes; a part is closed there or at 8 chunks
+  int threads = 0;                             // 0: as many as cores
+  int compression_level = 1;
+  TableProgress* progress = nullptr;
+  std::stop_token stop;
+};
+
+// An extraction under way. Its workers started at the call; destroying it early stops them and leaves no manifest.
+class Extraction {
+ public:
+  struct Impl;
+  explicit Extraction(std::unique_ptr<Impl> impl);
+  Extraction(Extraction&&) noexcept;
+  ~Extraction();
+
+  // The next finished part, in the order of finishing; nullopt once all are out and the manifest is published.
+  // Throws what stopped the extraction.
+  std::optional<PartInfo> next();
+  // Drains what is left and gives the published manifest.
+  const Manifest& finish();
+  // Where the parts lie: <directory>/<source>.
+  const std::filesystem::path& directory() const;
+  // Of the encryption, hex; empty for plain parts.
+  const std::string& salt() const;
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+class SnowflakeDataExtractor {
+ public:
+  // Makes its own manager, with the seed's warning: old callers go on working, one login each.
+  SnowflakeDataExtractor();
+  // The manager outlives the extractor; several extractors may share it.
+  explicit SnowflakeDataExtractor(ConnectionManager& connection_manager);
+  ~SnowflakeDataExtractor();
+
+  TableSize estimate_table_size(const std::string& source);
+
+  // Runs `select * from <source>` (or the table's own query) and starts the workers. Type problems that the row type
+  // shows, and values beyond their type, throw ValueError by column name.
+  Extraction extract_table_chunks(const TableConfig& table, const ExtractOptions& options);
+  Extraction extract_table_chunks(const std::string& source, const ExtractOptions& options = {});
+
+ private:
+  std::unique_ptr<ConnectionManager> own_manager_;
+  ConnectionManager* connection_manager_;
+};
+
+}  // namespace snowmelt

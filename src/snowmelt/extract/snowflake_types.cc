@@ -1,0 +1,266 @@
+#include "snowmelt/extract/snowflake_types.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "snowmelt/error.h"
+#include "snowmelt/extract/column_plan.h"
+
+namespace snowmelt {
+namespace {
+
+constexpr int kDecimal32DigitsMax = 9;
+constexpr int kDecimal64DigitsMax = 18;
+constexpr int kMicrosDigits = 6;
+constexpr int kNanosDigits = 9;
+
+struct TypeRow {
+  ColumnKind kind;
+  const char* source_type;  // without its numbers
+  bool zoned = false;
+};
+
+// Every type snowmelt knows, by the row type's word. A word that is not here stops the export before row one.
+const std::map<std::string, TypeRow>& type_table() {
+  static const std::map<std::string, TypeRow> table{
+      {"fixed", {ColumnKind::decimal, "NUMBER"}},
+      {"real", {ColumnKind::real, "FLOAT"}},
+      {"decfloat", {ColumnKind::decfloat, "DECFLOAT"}},
+      {"text", {ColumnKind::text, "TEXT"}},
+      {"boolean", {ColumnKind::boolean, "BOOLEAN"}},
+      {"binary", {ColumnKind::binary, "BINARY"}},
+      {"date", {ColumnKind::date, "DATE"}},
+      {"time", {ColumnKind::time, "TIME"}},
+      {"timestamp_ntz", {ColumnKind::timestamp, "TIMESTAMP_NTZ"}},
+      {"timestamp_ltz", {ColumnKind::timestamp, "TIMESTAMP_LTZ"}},
+      {"timestamp_tz", {ColumnKind::timestamp, "TIMESTAMP_TZ", true}},
+      {"variant", {ColumnKind::text, "VARIANT"}},
+      {"object", {ColumnKind::text, "OBJECT"}},
+      {"array", {ColumnKind::text, "ARRAY"}},
+      {"map", {ColumnKind::text, "MAP"}},
+      {"geography", {ColumnKind::geography, "GEOGRAPHY"}},
+      {"geometry", {ColumnKind::geography, "GEOMETRY"}},
+      {"vector", {ColumnKind::vector, "VECTOR"}},
+      {"uuid", {ColumnKind::text, "UUID"}},
+      {"interval_year_month", {ColumnKind::interval_months, "INTERVAL_YEAR_MONTH"}},
+      {"interval_day_time", {ColumnKind::interval_nanos, "INTERVAL_DAY_TIME"}},
+  };
+  return table;
+}
+
+std::shared_ptr<arrow::DataType> decimal_type(int precision, int scale) {
+  if (precision <= kDecimal32DigitsMax) return arrow::decimal32(precision, scale);
+  if (precision <= kDecimal64DigitsMax) return arrow::decimal64(precision, scale);
+  return arrow::decimal128(precision, scale);
+}
+
+std::shared_ptr<arrow::DataType> timestamp_type(const std::string& source_type, SubsecondMode mode) {
+  const auto unit = mode == SubsecondMode::nanos ? arrow::TimeUnit::NANO : arrow::TimeUnit::MICRO;
+  return source_type == "TIMESTAMP_NTZ" ? arrow::timestamp(unit) : arrow::timestamp(unit, "UTC");
+}
+
+std::shared_ptr<arrow::DataType> file_type(const ColumnPlan& plan, const std::string& source_type) {
+  switch (plan.kind) {
+    case ColumnKind::integer: return arrow::int64();
+    case ColumnKind::decimal: return decimal_type(plan.precision, plan.scale);
+    case ColumnKind::real: return arrow::float64();
+    case ColumnKind::boolean: return arrow::boolean();
+    case ColumnKind::date: return arrow::date32();
+    case ColumnKind::time: return arrow::time64(plan.scale <= kMicrosDigits ? arrow::TimeUnit::MICRO : arrow::TimeUnit::NANO);
+    case ColumnKind::timestamp: return timestamp_type(source_type, plan.on_subsecond);
+    case ColumnKind::tz_offset: return arrow::int16();
+    case ColumnKind::binary: return arrow::binary();
+    // The row type does not say whether elements are INT or FLOAT: float32 holds both, and a number it does not hold is refused.
+    case ColumnKind::vector: return arrow::list(arrow::field("element", arrow::float32(), false));
+    case ColumnKind::text:
+    case ColumnKind::geography:
+    case ColumnKind::decfloat:
+    case ColumnKind::interval_months:
+    case ColumnKind::interval_nanos: return arrow::utf8();
+  }
+  return arrow::utf8();
+}
+
+bool has_fraction_digits(ColumnKind kind) { return kind == ColumnKind::time || kind == ColumnKind::timestamp; }
+
+[[noreturn]] void throw_bad_scale(const SnowflakeColumn& column) {
+  throw ValueError("snowflake.bad_row_type",
+                   fmt::format("the server describes it as {} with precision {} and scale {}", column.type,
+                               column.precision.value_or(0), column.scale.value_or(0)),
+                   {.where = "column " + column.name});
+}
+
+ColumnPlan plan_column(int index, const SnowflakeColumn& column, const TypeRow& row, const TypeOptions& options) {
+  ColumnPlan plan{.wire_column = index,
+                  .kind = row.kind,
+                  .name = column.name,
+                  .source_type = row.source_type,
+                  .zoned = row.zoned,
+                  .on_subsecond = options.on_subsecond};
+  if (row.kind == ColumnKind::decimal) {
+    plan.precision = column.precision.value_or(38);
+    plan.scale = column.scale.value_or(0);
+    if (plan.precision < 1 || plan.precision > 38 || plan.scale < 0 || plan.scale > plan.precision) throw_bad_scale(column);
+    plan.source_type = fmt::format("NUMBER({},{})", plan.precision, plan.scale);
+    if (plan.scale == 0 && options.integers == IntegerMode::bigint) plan.kind = ColumnKind::integer;
+  } else if (has_fraction_digits(row.kind)) {
+    plan.scale = column.scale.value_or(kNanosDigits);
+    if (plan.scale < 0 || plan.scale > kNanosDigits) throw_bad_scale(column);
+    plan.source_type = fmt::format("{}({})", row.source_type, plan.scale);
+  }
+  plan.type = file_type(plan, row.source_type);
+  return plan;
+}
+
+// Upper case where the column's own name folds, so that both have one case in PostgreSQL.
+std::string tz_offset_name(const std::string& name) {
+  return name + (fold_to_postgres(name) != name ? "_TZ_OFFSET" : "_tz_offset");
+}
+
+ColumnPlan plan_tz_offset(const ColumnPlan& instant) {
+  ColumnPlan plan = instant;
+  plan.kind = ColumnKind::tz_offset;
+  plan.source_type = "NUMBER(4,0)";
+  plan.type = arrow::int16();
+  return plan;
+}
+
+void check_types_known(const std::vector<SnowflakeColumn>& row_type) {
+  std::string unknown;
+  for (const SnowflakeColumn& column : row_type) {
+    if (type_table().contains(column.type)) continue;
+    unknown += (unknown.empty() ? "" : ", ") + fmt::format("column {} of type {}", column.name, column.type);
+  }
+  if (unknown.empty()) return;
+  throw ValueError(
+      "snowflake.unknown_type", "snowmelt does not know how to keep " + unknown,
+      {.hint = "give the table a query that casts it: query = \"select …, to_varchar(<column>) as <column>, … from …\""});
+}
+
+// The array as it is, when the wire already has the file's type.
+ArrayPtr same_type(const ColumnPlan& plan, const ArrayPtr& wire) {
+  if (!wire->type()->Equals(*plan.type)) throw_wire_type(plan, *wire->type());
+  return wire;
+}
+
+ArrayPtr convert_by_kind(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row) {
+  switch (plan.kind) {
+    case ColumnKind::integer:
+    case ColumnKind::decimal: return convert_number(plan, wire, first_row);
+    case ColumnKind::real:
+    case ColumnKind::text:
+    case ColumnKind::boolean:
+    case ColumnKind::date:
+    case ColumnKind::binary: return same_type(plan, wire);
+    case ColumnKind::time: return convert_time(plan, wire, first_row);
+    case ColumnKind::timestamp:
+    case ColumnKind::tz_offset: return convert_timestamp(plan, wire, first_row);
+    case ColumnKind::geography: return convert_geography(plan, wire);
+    case ColumnKind::vector: return convert_vector(plan, wire, first_row);
+    case ColumnKind::decfloat: return convert_decfloat(plan, wire, first_row);
+    case ColumnKind::interval_months:
+    case ColumnKind::interval_nanos: return convert_interval(plan, wire, first_row);
+  }
+  throw_wire_type(plan, *wire->type());
+}
+
+}  // namespace
+
+void throw_value_error(const ColumnPlan& plan, int64_t row, std::string code, std::string message, std::string hint) {
+  throw ValueError(std::move(code), std::move(message),
+                   {.where = fmt::format("column {}, row {}", plan.name, row + 1), .hint = std::move(hint)});
+}
+
+void throw_wire_type(const ColumnPlan& plan, const arrow::DataType& found) {
+  throw ValueError("snowflake.unexpected_wire_type",
+                   fmt::format("{} arrived as Arrow {}, which it is not known to do", plan.source_type, found.ToString()),
+                   {.where = "column " + plan.name, .hint = "cast the column in a query, and report this with the type's name"});
+}
+
+WireConverter::WireConverter(const std::vector<SnowflakeColumn>& row_type, const TypeOptions& options) {
+  check_types_known(row_type);
+  arrow::FieldVector fields;
+  const auto add = [&](ColumnPlan plan, const std::string& name, bool nullable) {
+    fields.push_back(arrow::field(name, plan.type, nullable));
+    columns_.push_back({name, plan.source_type, nullable});
+    plans_.push_back(std::move(plan));
+  };
+  for (int i = 0; i < static_cast<int>(row_type.size()); ++i) {
+    const SnowflakeColumn& column = row_type[i];
+    const ColumnPlan plan = plan_column(i, column, type_table().at(column.type), options);
+    wire_names_.push_back(column.name);
+    add(plan, column.name, column.nullable);
+    if (plan.zoned && options.tz_offset) add(plan_tz_offset(plan), tz_offset_name(column.name), column.nullable);
+  }
+  schema_ = arrow::schema(std::move(fields));
+}
+
+WireConverter::~WireConverter() = default;
+
+void WireConverter::check_wire_schema(const arrow::Schema& wire) const {
+  if (wire.num_fields() != static_cast<int>(wire_names_.size())) {
+    throw VerificationError("snowflake.columns_differ",
+                            fmt::format("a result chunk has {} columns, the result {}", wire.num_fields(), wire_names_.size()));
+  }
+  for (int i = 0; i < wire.num_fields(); ++i) {
+    if (wire.field(i)->name() == wire_names_[i]) continue;
+    throw VerificationError("snowflake.columns_differ", fmt::format("column {} of a result chunk is {}, of the result {}", i + 1,
+                                                                    wire.field(i)->name(), wire_names_[i]));
+  }
+}
+
+std::shared_ptr<arrow::Array> WireConverter::convert_column(int field, const arrow::RecordBatch& wire, int64_t first_row) const {
+  const ColumnPlan& plan = plans_[field];
+  ArrayPtr array = convert_by_kind(plan, wire.column(plan.wire_column), first_row);
+  // Parquet would write such a null as a value: NOT NULL columns have no room for it.
+  if (!columns_[field].nullable && array->null_count() > 0) {
+    throw ValueError("snowflake.null_in_not_null", "a column that the result declares NOT NULL holds NULL",
+                     {.where = "column " + plan.name});
+  }
+  return array;
+}
+
+std::shared_ptr<arrow::RecordBatch> WireConverter::convert(const arrow::RecordBatch& wire, int64_t first_row) const {
+  arrow::ArrayVector arrays;
+  for (int field = 0; field < schema_->num_fields(); ++field) arrays.push_back(convert_column(field, wire, first_row));
+  return arrow::RecordBatch::Make(schema_, wire.num_rows(), std::move(arrays));
+}
+
+std::shared_ptr<arrow::RecordBatch> WireConverter::convert_rows(const std::vector<Row>& rows, int64_t first_row) const {
+  for (const Row& row : rows) {
+    if (row.size() == wire_names_.size()) continue;
+    throw VerificationError("snowflake.columns_differ",
+                            fmt::format("a row has {} values, the result {} columns", row.size(), wire_names_.size()));
+  }
+  arrow::ArrayVector arrays;
+  for (int field = 0; field < schema_->num_fields(); ++field) {
+    arrays.push_back(convert_text_values(plans_[field], rows, first_row));
+    if (!columns_[field].nullable && arrays.back()->null_count() > 0) {
+      throw ValueError("snowflake.null_in_not_null", "a column that the result declares NOT NULL holds NULL",
+                       {.where = "column " + plans_[field].name});
+    }
+  }
+  return arrow::RecordBatch::Make(schema_, static_cast<int64_t>(rows.size()), std::move(arrays));
+}
+
+std::vector<SnowflakeColumn> row_type_of(const std::vector<ColumnDescription>& description) {
+  static const std::set<std::string> kept{"fixed", "real", "boolean"};
+  std::vector<SnowflakeColumn> row_type;
+  for (const ColumnDescription& column : description) {
+    SnowflakeColumn result;
+    result.name = column.name;
+    result.type = kept.contains(column.type) ? column.type : "text";
+    result.precision = column.precision;
+    result.scale = column.scale;
+    result.length = column.length;
+    result.nullable = column.nullable;
+    row_type.push_back(std::move(result));
+  }
+  return row_type;
+}
+
+}  // namespace snowmelt

@@ -1,0 +1,59 @@
+// Files that are whole or absent: written under a temporary name, hashed on the way, renamed after fsync.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace snowmelt {
+
+// SHA-256 of what passes by (OpenSSL).
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  void update(const void* data, size_t size);
+  std::string hex();  // ends the digest
+
+ private:
+  struct Context;
+  std::unique_ptr<Context> context_;
+};
+
+std::string to_hex(std::string_view bytes);
+std::string random_hex(size_t bytes);
+
+// Throws FileError: "cannot <action> <path>: <errno's text>", with the remedy where errno has a usual one.
+[[noreturn]] void throw_file_error(std::string_view action, const std::filesystem::path& path, int error);
+
+// Makes `directory` and its parents; FileError names the one that cannot be made.
+void make_directories(const std::filesystem::path& directory);
+
+// A rename is durable only once its directory is.
+void sync_directory(const std::filesystem::path& directory);
+
+// Destroyed before publish() it removes what it wrote.
+class DurableFile {
+ public:
+  // Creates `temporary`; publish() renames it to `target`, both in the same directory.
+  DurableFile(std::filesystem::path temporary, std::filesystem::path target);
+  ~DurableFile();
+  DurableFile(const DurableFile&) = delete;
+  DurableFile& operator=(const DurableFile&) = delete;
+
+  void write(const void* data, size_t size);
+  int64_t size() const { return size_; }
+  // fsync, rename, fsync of the directory; gives the SHA-256 of what was written.
+  std::string publish();
+
+ private:
+  std::filesystem::path temporary_;
+  std::filesystem::path target_;
+  int descriptor_ = -1;
+  int64_t size_ = 0;
+  Sha256 digest_;
+};
+
+}  // namespace snowmelt

@@ -1,0 +1,81 @@
+// Parquet parts: written under a temporary name and kept only by finish(); read back batch by batch.
+#pragma once
+
+#include <arrow/api.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "snowmelt/secret.h"
+#include "snowmelt/storage/manifest.h"
+
+namespace snowmelt {
+
+// Parquet modular encryption (AES-GCM, 256 bits), key = scrypt(password, salt, N=2^15, r=8, p=1, 32 bytes); docs/encryption.md.
+struct EncryptionKey {
+  std::string bytes;     // 32, never printed
+  std::string salt_hex;  // 16 random bytes an export
+};
+EncryptionKey derive_encryption_key(const Secret& password, const std::string& salt_hex);
+std::string random_salt_hex();
+
+struct PartWriterOptions {
+  int compression_level = 1;  // zstd
+  std::optional<EncryptionKey> key;
+  std::string query_id;  // recorded in the file (key "snowmelt.query_id") when known
+};
+
+// One part file. Destroyed before finish() it removes what it wrote.
+class ParquetPartWriter {
+ public:
+  // `columns` describe `schema`'s fields one to one. Writes <directory>/<file>.tmp.
+  ParquetPartWriter(std::filesystem::path directory, std::string file, std::shared_ptr<arrow::Schema> schema,
+                    std::vector<SourceColumn> columns, PartWriterOptions options);
+  ~ParquetPartWriter();
+  ParquetPartWriter(const ParquetPartWriter&) = delete;
+  ParquetPartWriter& operator=(const ParquetPartWriter&) = delete;
+
+  // One row group from these batches (a chunk of the result), which share the schema. Throws FileError (disk full, …).
+  void write_row_group(const std::vector<std::shared_ptr<arrow::RecordBatch>>& batches);
+  // The same column by column: `column(i)` is asked once for each field in order and may be freed before the next one, so
+  // that a chunk is never in memory as a whole in its converted form. All columns have `rows` rows.
+  using ColumnSource = std::function<std::shared_ptr<arrow::ChunkedArray>(int field)>;
+  void write_row_group(int64_t rows, const ColumnSource& column);
+  int64_t bytes_written() const;
+  int64_t rows_written() const;
+
+  // Footer, fsync, digest, rename.
+  PartInfo finish();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Reads a Parquet file, ours or another writer's, in batches. Decimals come in their smallest Arrow carrier
+// (decimal32/64/128/256).
+class ParquetPartReader {
+ public:
+  // Throws FileError naming the file: missing, cut short, not Parquet, encrypted without or with the wrong password.
+  // An empty `salt_hex` means the one that an encrypted file carries itself.
+  ParquetPartReader(const std::filesystem::path& file, const std::optional<Secret>& password, const std::string& salt_hex,
+                    int64_t batch_rows = 16 * 1024);
+  ~ParquetPartReader();
+
+  const std::shared_ptr<arrow::Schema>& schema() const;
+  // From the key "snowmelt.columns"; empty for a file of another writer.
+  const std::vector<SourceColumn>& source_columns() const;
+  int64_t rows() const;
+  // nullptr at the end.
+  std::shared_ptr<arrow::RecordBatch> next();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace snowmelt

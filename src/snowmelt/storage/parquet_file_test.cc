@@ -1,0 +1,223 @@
+#include "snowmelt/storage/parquet_file.h"
+
+#include <arrow/extension/json.h>
+#include <arrow/io/file.h>
+#include <gtest/gtest.h>
+#include <parquet/arrow/writer.h>
+
+#include "snowmelt/error.h"
+#include "snowmelt/storage/test_directory.h"
+
+namespace snowmelt {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::shared_ptr<arrow::Schema> example_schema() {
+  return arrow::schema(
+      {arrow::field("I", arrow::int64(), false), arrow::field("D32", arrow::decimal32(9, 2)),
+       arrow::field("D64", arrow::decimal64(18, 4)), arrow::field("D128", arrow::decimal128(38, 0)),
+       arrow::field("T", arrow::utf8()), arrow::field("B", arrow::boolean()), arrow::field("F", arrow::float64()),
+       arrow::field("DAY", arrow::date32()), arrow::field("TU", arrow::time64(arrow::TimeUnit::MICRO)),
+       arrow::field("TN", arrow::time64(arrow::TimeUnit::NANO)), arrow::field("NTZ", arrow::timestamp(arrow::TimeUnit::MICRO)),
+       arrow::field("LTZ", arrow::timestamp(arrow::TimeUnit::MICRO, "UTC")),
+       arrow::field("NS", arrow::timestamp(arrow::TimeUnit::NANO)), arrow::field("BIN", arrow::binary()),
+       arrow::field("OFF", arrow::int16()), arrow::field("V", arrow::list(arrow::field("element", arrow::float32(), false)))});
+}
+
+std::vector<SourceColumn> columns_of(const arrow::Schema& schema) {
+  std::vector<SourceColumn> columns;
+  for (const auto& field : schema.fields()) columns.push_back({field->name(), "TYPE " + field->name(), field->nullable()});
+  return columns;
+}
+
+// Three rows: values, nulls (where allowed), values.
+std::shared_ptr<arrow::RecordBatch> example_batch(const std::shared_ptr<arrow::Schema>& schema) {
+  arrow::ArrayVector arrays;
+  for (const auto& field : schema->fields()) {
+    std::unique_ptr<arrow::ArrayBuilder> builder;
+    EXPECT_TRUE(arrow::MakeBuilder(arrow::default_memory_pool(), field->type(), &builder).ok());
+    const auto value = arrow::MakeScalar(field->type(), 42);
+    for (int row = 0; row < 3; ++row) {
+      if (row == 1 && field->nullable()) {
+        EXPECT_TRUE(builder->AppendNull().ok());
+      } else if (value.ok()) {
+        EXPECT_TRUE(builder->AppendScalar(**value).ok());
+      } else {
+        EXPECT_TRUE(builder->AppendEmptyValue().ok());
+      }
+    }
+    arrays.push_back(builder->Finish().ValueOrDie());
+  }
+  return arrow::RecordBatch::Make(schema, 3, arrays);
+}
+
+PartInfo write_example(const fs::path& directory, const PartWriterOptions& options = {}) {
+  const auto schema = example_schema();
+  ParquetPartWriter writer(directory, "part-x-00000.parquet", schema, columns_of(*schema), options);
+  writer.write_row_group({example_batch(schema), example_batch(schema)});
+  writer.write_row_group({example_batch(schema)});
+  EXPECT_EQ(writer.rows_written(), 9);
+  return writer.finish();
+}
+
+std::string read_code(const fs::path& file, const std::optional<Secret>& password = std::nullopt, const std::string& salt = "") {
+  try {
+    ParquetPartReader reader(file, password, salt);
+    while (reader.next()) {
+    }
+  } catch (const FileError& error) {
+    EXPECT_NE(error.where().find(file.filename().string()), std::string::npos) << error.what();
+    return error.code();
+  }
+  return "readable";
+}
+
+TEST(ParquetFile, every_type_comes_back_in_its_own_carrier) {
+  const TestDirectory directory;
+  PartWriterOptions options;
+  options.query_id = "01b";
+  const PartInfo part = write_example(directory.path(), options);
+  EXPECT_EQ(part.rows, 9);
+  EXPECT_EQ(part.bytes, static_cast<int64_t>(fs::file_size(directory.path() / part.file)));
+  verify_part(directory.path(), part);
+
+  ParquetPartReader reader(directory.path() / part.file, std::nullopt, "", 4);
+  EXPECT_EQ(reader.rows(), 9);
+  EXPECT_TRUE(reader.schema()->Equals(*example_schema(), /*check_metadata=*/false)) << reader.schema()->ToString();
+  ASSERT_EQ(reader.source_columns().size(), 16U);
+  EXPECT_EQ(reader.source_columns()[1].source_type, "TYPE D32");
+  std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
+  while (auto batch = reader.next()) batches.push_back(batch);
+  const auto table = arrow::Table::FromRecordBatches(batches).ValueOrDie();
+  const auto example = example_batch(example_schema());
+  const auto expected = arrow::Table::FromRecordBatches({example, example, example}).ValueOrDie();
+  EXPECT_TRUE(table->Equals(*expected)) << table->ToString();
+}
+
+TEST(ParquetFile, row_groups_can_be_written_column_by_column) {
+  const TestDirectory directory;
+  const auto schema = arrow::schema({arrow::field("A", arrow::int64()), arrow::field("B", arrow::int64())});
+  const auto batch = example_batch(schema);
+  ParquetPartWriter writer(directory.path(), "p.parquet", schema, columns_of(*schema), {});
+  std::vector<int> asked;
+  writer.write_row_group(3, [&](int field) {
+    asked.push_back(field);
+    return std::make_shared<arrow::ChunkedArray>(batch->column(field));
+  });
+  EXPECT_EQ(asked, (std::vector<int>{0, 1}));
+  EXPECT_THROW(writer.write_row_group(4, [&](int field) { return std::make_shared<arrow::ChunkedArray>(batch->column(field)); }),
+               BugError);
+}
+
+TEST(ParquetFile, a_table_without_rows_keeps_its_schema) {
+  const TestDirectory directory;
+  const auto schema = example_schema();
+  ParquetPartWriter writer(directory.path(), "p.parquet", schema, columns_of(*schema), {});
+  const PartInfo part = writer.finish();
+  EXPECT_EQ(part.rows, 0);
+  ParquetPartReader reader(directory.path() / part.file, std::nullopt, "");
+  EXPECT_EQ(reader.schema()->num_fields(), 16);
+  EXPECT_EQ(reader.next(), nullptr);
+}
+
+TEST(ParquetFile, an_unfinished_part_removes_itself) {
+  const TestDirectory directory;
+  {
+    const auto schema = example_schema();
+    ParquetPartWriter writer(directory.path(), "p.parquet", schema, columns_of(*schema), {});
+    writer.write_row_group({example_batch(schema)});
+    EXPECT_EQ(file_names(directory.path()), std::vector<std::string>{"p.parquet.tmp"});
+  }
+  EXPECT_TRUE(file_names(directory.path()).empty());
+}
+
+TEST(ParquetFile, encryption_needs_the_password) {
+  const TestDirectory directory;
+  const Secret password("correct horse");
+  PartWriterOptions options;
+  options.key = derive_encryption_key(password, random_salt_hex());
+  const fs::path file = directory.path() / write_example(directory.path(), options).file;
+
+  EXPECT_EQ(read_code(file), "parquet.encrypted");
+  EXPECT_EQ(read_code(file, Secret("wrong"), options.key->salt_hex), "parquet.wrong_password");
+  EXPECT_EQ(read_code(file, password, options.key->salt_hex), "readable");
+  EXPECT_EQ(read_code(file, password), "readable") << "the salt stands in the file too";
+  EXPECT_EQ(read_code(file, password, "xyz"), "encryption.bad_salt");
+  const std::string bytes = read_file(file);
+  EXPECT_EQ(bytes.find("snowmelt.columns"), std::string::npos) << "names are inside";
+  EXPECT_EQ(bytes.find("NTZ"), std::string::npos);
+}
+
+TEST(ParquetFile, scrypt_is_scrypt) {
+  // python3 -c "import hashlib; print(hashlib.scrypt(b'pw', salt=bytes(range(16)), n=2**15, r=8, p=1, dklen=32,
+  // maxmem=2**26).hex())"
+  const EncryptionKey key = derive_encryption_key(Secret("pw"), "000102030405060708090a0b0c0d0e0f");
+  std::string hex;
+  for (const char c : key.bytes) {
+    static constexpr char digits[] = "0123456789abcdef";
+    hex += {digits[static_cast<unsigned char>(c) >> 4], digits[c & 15]};
+  }
+  EXPECT_EQ(hex, "7765d6c0d0cd8b60298d1ada5481c928bfc0280e153df6365663c50d9143fb0f");
+}
+
+TEST(ParquetFile, damaged_files_are_named_by_their_damage) {
+  const TestDirectory directory;
+  const fs::path file = directory.path() / write_example(directory.path()).file;
+  const std::string good = read_file(file);
+  EXPECT_EQ(read_code(directory.path() / "none.parquet"), "file.io");
+  struct Case {
+    std::string bytes;
+    const char* code;
+  };
+  std::string flipped = good;
+  flipped[6] = static_cast<char>(flipped[6] ^ 0x55);
+  std::string bad_page = good;
+  bad_page[60] = static_cast<char>(bad_page[60] ^ 0x55);
+  for (const auto& [bytes, code] :
+       {Case{"", "parquet.not_parquet"}, Case{"id,name\n1,a\n", "parquet.not_parquet"}, Case{"PAR1", "parquet.cut_short"},
+        Case{good.substr(0, good.size() - 1), "parquet.cut_short"}, Case{good.substr(0, 100), "parquet.cut_short"},
+        Case{good.substr(0, 100) + "PAR1", "parquet.damaged"}, Case{flipped, "parquet.damaged"},
+        Case{bad_page, "parquet.damaged"}}) {
+    write_file(file, bytes);
+    EXPECT_EQ(read_code(file), code) << bytes.size();
+  }
+}
+
+TEST(ParquetFile, every_cut_is_noticed) {
+  const TestDirectory directory;
+  const fs::path file = directory.path() / write_example(directory.path()).file;
+  const std::string good = read_file(file);
+  for (size_t size = 0; size < good.size(); size += 13) {
+    write_file(file, good.substr(0, size));
+    EXPECT_NE(read_code(file), "readable") << size;
+  }
+}
+
+TEST(ParquetFile, extension_types_of_other_writers_become_their_storage) {
+  const TestDirectory directory;
+  const auto type = arrow::extension::json(arrow::utf8());
+  ASSERT_TRUE(arrow::GetExtensionType("arrow.json") ||
+              arrow::RegisterExtensionType(std::static_pointer_cast<arrow::ExtensionType>(type)).ok());
+  arrow::StringBuilder builder;
+  ASSERT_TRUE(builder.Append("{}").ok());
+  const auto storage = builder.Finish().ValueOrDie();
+  const auto table =
+      arrow::Table::Make(arrow::schema({arrow::field("J", type)}), {arrow::ExtensionType::WrapArray(type, storage)});
+  const fs::path file = directory.path() / "other.parquet";
+  const auto properties = parquet::ArrowWriterProperties::Builder().store_schema()->build();
+  ASSERT_TRUE(parquet::arrow::WriteTable(*table, arrow::default_memory_pool(),
+                                         arrow::io::FileOutputStream::Open(file.string()).ValueOrDie(), 10,
+                                         parquet::default_writer_properties(), properties)
+                  .ok());
+  ParquetPartReader reader(file, std::nullopt, "");
+  EXPECT_EQ(reader.schema()->field(0)->type()->id(), arrow::Type::STRING);
+  EXPECT_TRUE(reader.source_columns().empty());
+  const auto batch = reader.next();
+  ASSERT_TRUE(batch);
+  EXPECT_EQ(batch->column(0)->type_id(), arrow::Type::STRING);
+  EXPECT_TRUE(batch->ValidateFull().ok());
+}
+
+}  // namespace
+}  // namespace snowmelt

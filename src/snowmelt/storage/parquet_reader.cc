@@ -1,0 +1,217 @@
+#include <arrow/extension_type.h>
+#include <arrow/io/file.h>
+#include <parquet/arrow/reader.h>
+#include <parquet/encryption/encryption.h>
+#include <parquet/file_reader.h>
+
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "snowmelt/error.h"
+#include "snowmelt/storage/durable_file.h"
+#include "snowmelt/storage/parquet_file.h"
+
+namespace snowmelt {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Column chunks are read through a buffer of this size: another writer's may be hundreds of megabytes long.
+constexpr int64_t kReadBufferBytes = 256 << 10;
+constexpr size_t kMagicBytes = 4;
+constexpr int64_t kFileBytesMin = 12;  // magic, footer length, magic
+
+[[noreturn]] void throw_unreadable(const fs::path& file, std::string code, std::string what, std::string hint = {}) {
+  throw FileError(std::move(code), std::move(what), {.where = file.string(), .hint = std::move(hint)});
+}
+
+// Tells the usual damages apart before Arrow sees the file. Gives true for an encrypted one.
+bool check_magic(const fs::path& file, arrow::io::RandomAccessFile& input) {
+  const auto size = input.GetSize();
+  if (!size.ok()) throw_unreadable(file, "parquet.unreadable", "the file cannot be read: " + size.status().message());
+  const auto magic_at = [&](int64_t offset) {
+    std::string magic(kMagicBytes, '\0');
+    const auto got = input.ReadAt(offset, kMagicBytes, magic.data());
+    return got.ok() && *got == static_cast<int64_t>(kMagicBytes) ? magic : std::string();
+  };
+  const std::string head = magic_at(0);
+  const bool ours = head == "PAR1" || head == "PARE";
+  if (!ours) throw_unreadable(file, "parquet.not_parquet", *size == 0 ? "the file is empty" : "the file is not Parquet");
+  const std::string tail = *size < kFileBytesMin ? std::string() : magic_at(*size - static_cast<int64_t>(kMagicBytes));
+  if (tail != head)
+    throw_unreadable(file, "parquet.cut_short", "the Parquet file is cut short: its footer is missing",
+                     "export or copy it again");
+  return head == "PARE";
+}
+
+// The salt that a file of ours carries as its footer key's metadata.
+class PasswordKeyRetriever : public parquet::DecryptionKeyRetriever {
+ public:
+  PasswordKeyRetriever(Secret password, std::string salt_hex) : password_(std::move(password)), salt_hex_(std::move(salt_hex)) {}
+  arrow::util::SecureString GetKey(const std::string& key_metadata) override {
+    return arrow::util::SecureString(derive_encryption_key(password_, salt_hex_.empty() ? key_metadata : salt_hex_).bytes);
+  }
+
+ private:
+  Secret password_;
+  std::string salt_hex_;
+};
+
+// Extension types (arrow.json, arrow.uuid of other writers) add nothing the loader needs: what they are stored as stays.
+std::shared_ptr<arrow::DataType> storage_type(const std::shared_ptr<arrow::DataType>& type) {
+  if (type->id() == arrow::Type::EXTENSION) return storage_type(static_cast<const arrow::ExtensionType&>(*type).storage_type());
+  const auto child = [&](int i) { return type->field(i)->WithType(storage_type(type->field(i)->type())); };
+  switch (type->id()) {
+    case arrow::Type::LIST: return arrow::list(child(0));
+    case arrow::Type::LARGE_LIST: return arrow::large_list(child(0));
+    case arrow::Type::FIXED_SIZE_LIST:
+      return arrow::fixed_size_list(child(0), static_cast<const arrow::FixedSizeListType&>(*type).list_size());
+    case arrow::Type::STRUCT: {
+      arrow::FieldVector fields;
+      for (int i = 0; i < type->num_fields(); ++i) fields.push_back(child(i));
+      return arrow::struct_(std::move(fields));
+    }
+    default: return type;
+  }
+}
+
+std::shared_ptr<arrow::ArrayData> with_storage_type(const arrow::ArrayData& data, const std::shared_ptr<arrow::DataType>& type) {
+  std::shared_ptr<arrow::ArrayData> plain = data.Copy();
+  plain->type = type;
+  for (size_t i = 0; i < plain->child_data.size() && static_cast<int>(i) < type->num_fields(); ++i) {
+    plain->child_data[i] = with_storage_type(*plain->child_data[i], type->field(static_cast<int>(i))->type());
+  }
+  return plain;
+}
+
+std::vector<SourceColumn> parse_source_columns(const fs::path& file,
+                                               const std::shared_ptr<const arrow::KeyValueMetadata>& metadata) {
+  std::vector<SourceColumn> columns;
+  const auto text = metadata ? metadata->Get("snowmelt.columns") : arrow::Result<std::string>(arrow::Status::KeyError(""));
+  if (!text.ok()) return columns;
+  try {
+    for (const auto& column : nlohmann::json::parse(*text)) {
+      columns.push_back({column.at("name"), column.at("source_type"), column.at("nullable")});
+    }
+  } catch (const nlohmann::json::exception&) {
+    throw_unreadable(file, "parquet.bad_columns", "its key snowmelt.columns is damaged", "export the table again");
+  }
+  return columns;
+}
+
+}  // namespace
+
+struct ParquetPartReader::Impl {
+  fs::path file;
+  bool encrypted = false;
+  std::unique_ptr<parquet::arrow::FileReader> reader;
+  std::unique_ptr<arrow::RecordBatchReader> batches;
+  std::shared_ptr<arrow::Schema> schema;
+  bool has_extensions = false;
+  std::vector<SourceColumn> columns;
+  int64_t rows = 0;
+
+  [[noreturn]] void fail(const std::string& detail) const {
+    if (encrypted) {
+      throw_unreadable(file, "parquet.wrong_password", "the file cannot be decrypted: a wrong password, or the file was changed",
+                       "give the password of the export (--password-file or the password argument)");
+    }
+    throw_unreadable(file, "parquet.damaged", "the Parquet file is damaged: " + detail, "export or copy it again");
+  }
+
+  template <typename Call>
+  auto guarded(Call&& call) const -> decltype(call()) {
+    try {
+      return call();
+    } catch (const parquet::ParquetException& exception) {
+      fail(exception.what());
+    }
+  }
+
+  template <typename T>
+  T check(arrow::Result<T>&& result) const {
+    if (!result.ok()) fail(result.status().message());
+    return std::move(result).ValueUnsafe();
+  }
+
+  parquet::ReaderProperties reader_properties(const std::optional<Secret>& password, const std::string& salt_hex) const {
+    parquet::ReaderProperties properties(arrow::default_memory_pool());
+    properties.enable_buffered_stream();
+    properties.set_buffer_size(kReadBufferBytes);
+    properties.set_page_checksum_verification(true);
+    if (encrypted) {
+      if (!password)
+        throw_unreadable(file, "parquet.encrypted", "the file is encrypted and no password was given",
+                         "give the password of the export");
+      properties.file_decryption_properties(parquet::FileDecryptionProperties::Builder()
+                                                .key_retriever(std::make_shared<PasswordKeyRetriever>(*password, salt_hex))
+                                                ->build());
+    }
+    return properties;
+  }
+
+  void open(const std::optional<Secret>& password, const std::string& salt_hex, int64_t batch_rows) {
+    auto opened = arrow::io::ReadableFile::Open(file.string());
+    if (!opened.ok()) throw_file_error("open the file", file, errno == 0 ? ENOENT : errno);
+    std::shared_ptr<arrow::io::ReadableFile> input = std::move(opened).ValueUnsafe();
+    encrypted = check_magic(file, *input);
+
+    parquet::ArrowReaderProperties arrow_properties(/*use_threads=*/false);
+    arrow_properties.set_batch_size(batch_rows);
+    arrow_properties.set_pre_buffer(false);  // it would hold a whole row group and use Arrow's threads
+    arrow_properties.set_smallest_decimal_enabled(true);
+    // Arrow's default unit for Spark's INT96 is ns, which wraps outside 1677..2262.
+    arrow_properties.set_coerce_int96_timestamp_unit(arrow::TimeUnit::MICRO);
+
+    parquet::arrow::FileReaderBuilder builder;
+    const arrow::Status status = guarded([&] { return builder.Open(input, reader_properties(password, salt_hex)); });
+    if (!status.ok()) fail(status.message());
+    reader = check(guarded([&] { return builder.properties(arrow_properties)->Build(); }));
+    batches = check(guarded([&] { return reader->GetRecordBatchReader(); }));
+    rows = reader->parquet_reader()->metadata()->num_rows();
+    columns = parse_source_columns(file, reader->parquet_reader()->metadata()->key_value_metadata());
+    plain_schema();
+  }
+
+  void plain_schema() {
+    schema = batches->schema();
+    arrow::FieldVector fields;
+    for (const auto& field : schema->fields()) {
+      const auto type = storage_type(field->type());
+      if (!type->Equals(*field->type())) has_extensions = true;
+      fields.push_back(field->WithType(type));
+    }
+    if (has_extensions) schema = arrow::schema(std::move(fields), schema->metadata());
+  }
+};
+
+ParquetPartReader::ParquetPartReader(const fs::path& file, const std::optional<Secret>& password, const std::string& salt_hex,
+                                     int64_t batch_rows)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->file = file;
+  try {
+    impl_->open(password, salt_hex, batch_rows);
+  } catch (FileError& error) {
+    if (error.where().empty()) error.add_where(file.string());  // the salt's error knows no file
+    throw;
+  }
+}
+
+ParquetPartReader::~ParquetPartReader() = default;
+
+const std::shared_ptr<arrow::Schema>& ParquetPartReader::schema() const { return impl_->schema; }
+const std::vector<SourceColumn>& ParquetPartReader::source_columns() const { return impl_->columns; }
+int64_t ParquetPartReader::rows() const { return impl_->rows; }
+
+std::shared_ptr<arrow::RecordBatch> ParquetPartReader::next() {
+  std::shared_ptr<arrow::RecordBatch> batch = impl_->check(impl_->guarded([&] { return impl_->batches->Next(); }));
+  if (!batch || !impl_->has_extensions) return batch;
+  std::vector<std::shared_ptr<arrow::ArrayData>> columns;
+  for (int i = 0; i < batch->num_columns(); ++i) {
+    columns.push_back(with_storage_type(*batch->column_data(i), impl_->schema->field(i)->type()));
+  }
+  return arrow::RecordBatch::Make(impl_->schema, batch->num_rows(), std::move(columns));
+}
+
+}  // namespace snowmelt
