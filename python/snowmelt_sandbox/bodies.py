@@ -19,9 +19,7 @@ class BodyResponse(Response):
     """A large body in pieces, so that flow control works and a slow reader costs little memory."""
 
     def __init__(self, body: bytes, headers: dict[str, str]) -> None:
-        super().__init__(
-            b"", headers={"content-length": str(len(body)), **headers}, media_type="application/octet-stream"
-        )
+        super().__init__(b"", headers={"content-length": str(len(body)), **headers}, media_type="application/octet-stream")
         self._whole = body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

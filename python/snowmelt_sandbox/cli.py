@@ -26,9 +26,7 @@ from snowmelt_sandbox.settings import Credentials, Lifetimes, ResultShape, Setti
 
 def main(arguments: list[str] | None = None) -> int:
     settings, options = _read(arguments)
-    logging.basicConfig(
-        stream=sys.stderr, level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     try:
         listener = _listen(settings.host, settings.port)
     except OSError as error:
@@ -167,9 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--master-validity", type=float, default=Lifetimes.master, metavar="SECONDS")
     group.add_argument("--id-token-validity", type=float, default=Lifetimes.id_token, metavar="SECONDS")
     group = parser.add_argument_group("queries")
-    group.add_argument(
-        "--async-after", type=float, default=45.0, metavar="SECONDS", help="hold requests so long, then 333333"
-    )
+    group.add_argument("--async-after", type=float, default=45.0, metavar="SECONDS", help="hold requests so long, then 333333")
     group.add_argument("--deny-metadata", action="store_true", help="SHOW, DESCRIBE, INFORMATION_SCHEMA, EXPLAIN fail")
     group = parser.add_argument_group("results")
     group.add_argument("--no-inline", action="store_true", help="all rows in chunks")
@@ -177,12 +173,8 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--inline-rows", type=int, metavar="N")
     group.add_argument("--chunk-max-bytes", type=int, default=ResultShape.chunk_max_bytes, metavar="N")
     group.add_argument("--chunk-max-rows", type=int, default=ResultShape.chunk_max_rows, metavar="N")
-    group.add_argument(
-        "--chunk-rows", type=_rows_list, default=(), metavar="LIST", help="rows of each chunk; the last repeats"
-    )
-    group.add_argument(
-        "--batch-rows", type=int, default=ResultShape.batch_rows, metavar="N", help="0: one batch a chunk"
-    )
+    group.add_argument("--chunk-rows", type=_rows_list, default=(), metavar="LIST", help="rows of each chunk; the last repeats")
+    group.add_argument("--batch-rows", type=int, default=ResultShape.batch_rows, metavar="N", help="0: one batch a chunk")
     group.add_argument("--int-width", choices=["result", "chunk"], default="result", help="NUMBER carriers chosen per")
     group.add_argument("--timestamp-struct-from-scale", type=int, choices=range(11), default=8, metavar="SCALE")
     group.add_argument("--qrmk", action="store_true", help="give qrmk instead of chunkHeaders")

@@ -48,9 +48,7 @@ def access_denied(what: str) -> SqlError:
 
 
 def invalid_identifier(name: str) -> SqlError:
-    return SqlError(
-        "000904", "42000", f"SQL compilation error: error line 1 at position 7\ninvalid identifier '{name}'"
-    )
+    return SqlError("000904", "42000", f"SQL compilation error: error line 1 at position 7\ninvalid identifier '{name}'")
 
 
 def syntax_error(detail: str) -> SqlError:
@@ -67,9 +65,7 @@ def sql_error(error: Exception) -> SqlError:
         return canceled()
     if match := re.search(r'Referenced (?:column|table) "([^"]+)" not found', text):
         return invalid_identifier(match[1].upper())
-    if match := re.search(
-        r"(Table|View|Schema|Catalog|Scalar Function) with name \"?([^\"!]+?)\"? does not exist", text
-    ):
+    if match := re.search(r"(Table|View|Schema|Catalog|Scalar Function) with name \"?([^\"!]+?)\"? does not exist", text):
         if match[1] == "Scalar Function":
             return SqlError("002140", "42601", f"SQL compilation error:\nUnknown function {match[2].upper()}")
         return missing_object(match[2].upper())

@@ -214,15 +214,11 @@ class Executor:
             statement.interrupt = None
             connection.close()
 
-    def _emulate(
-        self, statement: Statement, text: str, kind: int, as_json: bool, declared: dict[str, Column]
-    ) -> Outcome:
+    def _emulate(self, statement: Statement, text: str, kind: int, as_json: bool, declared: dict[str, Column]) -> Outcome:
         with self._connection(statement) as connection:
             if statement.cancel.is_set():
                 raise canceled()
-            table, duck_types, affected = self._engine.run(
-                connection, text, statement.request.get("bindings"), statement.id
-            )
+            table, duck_types, affected = self._engine.run(connection, text, statement.request.get("bindings"), statement.id)
         columns = tuple(_result_columns(table, duck_types, declared))
         if kind in sql.DML and statement.request.get("bindings") and table.num_columns == 1:
             return _rows(tuple(c.name for c in columns), [[str(affected)]], kind)

@@ -139,9 +139,7 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with PrivatePostgres(fsync="off") as server:
-        return subprocess.run(
-            sys.argv[2:], env={**os.environ, "SNOWMELT_TEST_POSTGRES": server.uri}, check=False
-        ).returncode
+        return subprocess.run(sys.argv[2:], env={**os.environ, "SNOWMELT_TEST_POSTGRES": server.uri}, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -93,11 +93,7 @@ class SandboxServer:
 
     def _open_session(self, request: Request, data: dict[str, Any], kind: str, user: str) -> Session:
         query = request.query_params
-        names = {
-            n: normalise_ident(v)
-            for n in ("databaseName", "schemaName", "warehouse", "roleName")
-            if (v := query.get(n))
-        }
+        names = {n: normalise_ident(v) for n in ("databaseName", "schemaName", "warehouse", "roleName") if (v := query.get(n))}
         parameters = {k.upper(): v for k, v in (data.get("SESSION_PARAMETERS") or {}).items()}
         database, schema = names.get("databaseName"), names.get("schemaName")
         if database and not self.engine.has_database(database) and database not in self.directory.databases:
@@ -201,9 +197,7 @@ class SandboxServer:
             return answers.failure(statement.error, statement.id)
         fault = _fault(request)
         extra = fault.rows if fault is not None and fault.action == "wrong_row_count" else 0
-        return await run_in_threadpool(
-            answers.success, statement, _base(request), self.signer, self.settings.shape, extra
-        )
+        return await run_in_threadpool(answers.success, statement, _base(request), self.signer, self.settings.shape, extra)
 
     def _statement(self, request: Request) -> Statement:
         query_id = request.path_params["id"]
@@ -253,9 +247,7 @@ class SandboxServer:
         query = request.query_params
         signed = (query.get("Expires", "0"), query.get("Issue", "0"), query.get("Signature", ""))
         wanted = self.signer.headers(query_id)
-        if any(request.headers.get(k) != v for k, v in wanted.items()) or not self.signer.valid(
-            request.url.path, *signed
-        ):
+        if any(request.headers.get(k) != v for k, v in wanted.items()) or not self.signer.valid(request.url.path, *signed):
             return Response(_FORBIDDEN, 403, media_type="application/xml")
         statement = self.statements.get(query_id)
         if statement is None or statement.outcome is None or index >= len(statement.outcome.result.chunks):
@@ -342,9 +334,7 @@ class SandboxServer:
         if fault.action == "refuse_id_token":
             self.sessions.revoke_id_tokens()
 
-    def _guard(
-        self, handler: Callable[[Request], Awaitable[dict[str, Any]]]
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def _guard(self, handler: Callable[[Request], Awaitable[dict[str, Any]]]) -> Callable[[Request], Awaitable[Response]]:
         """Refusals become HTTP 200 with success false: drivers retry a 500 for a minute before they speak."""
 
         async def guarded(request: Request) -> Response:

@@ -45,8 +45,7 @@ class Session:
 
 def asks_for_json(parameters: dict[str, Any]) -> bool:
     return any(
-        name.upper().endswith("QUERY_RESULT_FORMAT") and str(value).upper() == "JSON"
-        for name, value in parameters.items()
+        name.upper().endswith("QUERY_RESULT_FORMAT") and str(value).upper() == "JSON" for name, value in parameters.items()
     )
 
 

@@ -102,11 +102,7 @@ def whole_table_read(expression: exp.Expr, database: str | None, schema: str | N
         return None
     limit = None
     if (clause := expression.args.get("limit")) is not None:
-        if (
-            not isinstance(clause, exp.Limit)
-            or not isinstance(clause.expression, exp.Literal)
-            or clause.expression.is_string
-        ):
+        if not isinstance(clause, exp.Limit) or not isinstance(clause.expression, exp.Literal) or clause.expression.is_string:
             return None
         limit = int(clause.expression.this)
     columns = _column_names(expression.expressions)

@@ -47,9 +47,7 @@ class Sandbox:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
     @property
@@ -68,6 +66,11 @@ class Sandbox:
     @property
     def port(self) -> int:
         return self.ready["port"]
+
+    @property
+    def connection_keys(self) -> dict[str, Any]:
+        """The [snowflake] keys that reach this sandbox with its default user and password."""
+        return {key: self.ready[key] for key in ("account", "user", "password", "host", "port", "protocol")}
 
     def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         """Any JSON request to this sandbox."""

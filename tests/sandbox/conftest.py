@@ -18,9 +18,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sandbox-data")
     folder = root / "shop" / "public"
     folder.mkdir(parents=True)
-    keyed = orders_table().replace_schema_metadata(
-        {"snowflake.primary_key": "O_KEY", "snowflake.comment": "all orders"}
-    )
+    keyed = orders_table().replace_schema_metadata({"snowflake.primary_key": "O_KEY", "snowflake.comment": "all orders"})
     pq.write_table(keyed, folder / "orders.parquet", row_group_size=20_000)
     pq.write_table(typed_table(), folder / "typed.parquet")
     pq.write_table(orders_table().slice(0, 0), folder / "empty.parquet")

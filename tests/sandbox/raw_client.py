@@ -55,9 +55,7 @@ class RawClient:
         return self.sandbox.request("GET", f"/queries/{query_id}/result", None, self.headers())
 
     def renew(self) -> dict[str, Any]:
-        answer = self.post(
-            "/session/token-request", {"oldSessionToken": self.token, "requestType": "RENEW"}, self.master
-        )
+        answer = self.post("/session/token-request", {"oldSessionToken": self.token, "requestType": "RENEW"}, self.master)
         if answer["success"]:
             self.token, self.master = answer["data"]["sessionToken"], answer["data"]["masterToken"]
         return answer

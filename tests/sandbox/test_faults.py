@@ -148,9 +148,7 @@ def test_refused_id_token(server: Sandbox) -> None:
     server.clear_faults()
 
 
-@pytest.mark.parametrize(
-    "fault", [{"action": "burn"}, {"action": "status", "match": "x"}, {"action": "status", "on": 1}]
-)
+@pytest.mark.parametrize("fault", [{"action": "burn"}, {"action": "status", "match": "x"}, {"action": "status", "on": 1}])
 def test_nonsense_is_refused(server: Sandbox, fault: dict) -> None:
     with pytest.raises(Exception, match="400"):
         server.request("POST", "/sandbox/faults", fault)

@@ -47,10 +47,7 @@ def test_reads_a_chunked_table(reader: Path, sandbox: Sandbox, tmp_path: Path) -
     done = run(reader, sandbox, "select o_key, o_small, o_text, o_date, o_price from orders", tmp_path)
     assert done.returncode == 0, done.stderr
     source = orders_table().to_pylist()
-    rows = [
-        (str(r["o_key"]), str(r["o_small"]), r["o_text"], f"{r['o_date']}T00:00:00Z", f"{r['o_price']:.2f}")
-        for r in source
-    ]
+    rows = [(str(r["o_key"]), str(r["o_small"]), r["o_text"], f"{r['o_date']}T00:00:00Z", f"{r['o_price']:.2f}") for r in source]
     assert json.loads(done.stdout) == {"rows": ROWS, "checksum": checksum(rows), "columns": 5}
     assert sandbox.stats()["chunks"] > before
 

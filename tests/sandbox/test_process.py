@@ -24,9 +24,7 @@ COMMAND = [sys.executable, "-m", "snowmelt_sandbox"]
 def test_one_line_and_a_quick_end(data: Path, tmp_path: Path, number: signal.Signals) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [*COMMAND, "--port", "0", "--data", str(data), "--inline-rows", "1"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         assert ready["ready"] and ready["url"] == f"http://127.0.0.1:{ready['port']}"

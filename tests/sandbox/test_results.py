@@ -89,9 +89,7 @@ def test_describe_only(client: RawClient) -> None:
 
 
 def test_json_format_has_chunks_too(client: RawClient) -> None:
-    data = client.query(
-        "select o_key, o_text from orders", parameters={"PYTHON_CONNECTOR_QUERY_RESULT_FORMAT": "JSON"}
-    )["data"]
+    data = client.query("select o_key, o_text from orders", parameters={"PYTHON_CONNECTOR_QUERY_RESULT_FORMAT": "JSON"})["data"]
     assert data["queryResultFormat"] == "json" and data["chunks"]
     rows = json_rows(data)
     assert len(rows) == ROWS and rows[1] == ["1", "row 1 é"] and rows[7] == ["7", None]

@@ -46,13 +46,9 @@ def test_timestamps_with_offset(wire: tuple[pa.Table, dict], scale: int) -> None
     unit = 10 ** (9 - scale)
     zones = [o + 1440 for o in OFFSETS]
     if scale <= 3:
-        expected = [
-            {"epoch": s * 10**scale + n // unit, "timezone": z} for (s, n), z in zip(INSTANTS, zones, strict=True)
-        ]
+        expected = [{"epoch": s * 10**scale + n // unit, "timezone": z} for (s, n), z in zip(INSTANTS, zones, strict=True)]
     else:
-        expected = [
-            {"epoch": s, "fraction": n - n % unit, "timezone": z} for (s, n), z in zip(INSTANTS, zones, strict=True)
-        ]
+        expected = [{"epoch": s, "fraction": n - n % unit, "timezone": z} for (s, n), z in zip(INSTANTS, zones, strict=True)]
     assert column.to_pylist() == [*expected, None]
     metadata = table.schema.field(f"TZ{scale}").metadata
     assert metadata[b"logicalType"] == b"TIMESTAMP_TZ"

@@ -63,6 +63,10 @@ class Connection {
   virtual bool is_open() const = 0;
 };
 
+// What extractor and loader log, once an object, when they have to make their own manager (the seed's words).
+inline constexpr const char* kNoManagerWarning =
+    "No connection manager provided - creating new one. \nConsider passing a connection manager for better performance.";
+
 // The least a manager is: mocks implement these two.
 class ConnectionManager {
  public:

@@ -224,5 +224,6 @@ const Manifest& Extraction::finish() {
 }
 
 const fs::path& Extraction::directory() const { return impl_->job.directory; }
+const std::string& Extraction::salt() const { return impl_->job.manifest.salt; }
 
 }  // namespace snowmelt

@@ -19,9 +19,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kNoManagerWarning =
-    "No connection manager provided - creating new one. \nConsider passing a connection manager for better performance.";
-
 // A statement's answer, in whichever form the connection gives it.
 struct Answer {
   std::optional<StatementResult> result;
@@ -62,7 +59,7 @@ void remove_unfinished_parts(const fs::path& directory) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(directory, ignored)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with("part-") && name.ends_with(".parquet.tmp")) fs::remove(entry.path(), ignored);
+    if (is_part_file(name) && name.ends_with(".tmp")) fs::remove(entry.path(), ignored);
   }
 }
 

@@ -126,18 +126,13 @@ void read_file(const fs::path& file, int descriptor, Consume&& consume) {
   }
 }
 
-// Files of ours by name: a directory may hold other people's.
-bool is_part_name(std::string_view name) {
-  return name.starts_with("part-") && (name.ends_with(".parquet") || name.ends_with(".parquet.tmp"));
-}
-
 void remove_other_parts(const fs::path& directory, const Manifest& manifest) {
   std::set<std::string> keep;
   for (const PartInfo& part : manifest.parts) keep.insert(part.file);
   std::error_code error;  // what cannot be removed costs space only: the manifest does not name it
   for (const auto& entry : fs::directory_iterator(directory, error)) {
     const std::string name = entry.path().filename().string();
-    if (is_part_name(name) && !keep.contains(name)) fs::remove(entry.path(), error);
+    if (is_part_file(name) && !keep.contains(name)) fs::remove(entry.path(), error);
   }
 }
 
@@ -170,6 +165,16 @@ Manifest read_manifest(const fs::path& directory) {
   }
   check_consistency(file, manifest);
   return manifest;
+}
+
+bool is_part_file(std::string_view name) {
+  constexpr std::string_view kTemporary = ".tmp", kSuffix = ".parquet";
+  constexpr size_t kNumberDigits = 5;
+  if (name.ends_with(kTemporary)) name.remove_suffix(kTemporary.size());
+  if (!name.starts_with("part-") || !name.ends_with(kSuffix)) return false;
+  name.remove_suffix(kSuffix.size());
+  if (name.size() < kNumberDigits + 1 || name[name.size() - kNumberDigits - 1] != '-') return false;
+  return name.find_first_not_of("0123456789", name.size() - kNumberDigits) == std::string_view::npos;
 }
 
 void publish_manifest(const fs::path& directory, const Manifest& manifest) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace snowmelt {
@@ -49,6 +50,10 @@ Manifest read_manifest(const std::filesystem::path& directory);
 // Publishes by temporary name, fsync, rename, fsync of the directory; then removes part files of earlier exports,
 // those the manifest does not name. A reader sees the old export or the new one.
 void publish_manifest(const std::filesystem::path& directory, const Manifest& manifest);
+
+// True for names of our part files, "part-<export_id>-00000.parquet" (".tmp" too), and false for what others call theirs
+// (Spark: "part-00000-<uuid>-c000.snappy.parquet").
+bool is_part_file(std::string_view name);
 
 // Size and SHA-256 of every part against the manifest: FileError for a missing file, VerificationError for a difference.
 // Cheap beside decoding (about 1.5 GB/s a core), and the only way to notice a part edited or cut short.

@@ -1,0 +1,217 @@
+// The command line: the only part of snowmelt that prints.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "snowmelt/cli/progress_display.h"
+#include "snowmelt/cli/signals.h"
+#include "snowmelt/cli/summary.h"
+#include "snowmelt/config.h"
+#include "snowmelt/connections/postgres_connection.h"
+#include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/error.h"
+#include "snowmelt/log.h"
+#include "snowmelt/pipeline/export_data.h"
+#include "snowmelt/pipeline/import_data.h"
+#include "snowmelt/pipeline/run_data.h"
+#include "snowmelt/pipeline/table_loop.h"
+
+namespace snowmelt {
+namespace {
+
+struct CommandLine {
+  std::string config_file;
+  std::vector<std::string> tables;
+  std::string directory;
+  bool json = false;
+  int jobs = 2;
+  std::string log_format = "text";
+  bool verbose = false;
+};
+
+constexpr const char* kExamples = R"(
+Examples:
+  snowmelt run                         all tables of ./snowmelt.toml, one login
+  snowmelt run --table orders --json   one table, the report as JSON on stdout
+  snowmelt export --directory /data    only Snowflake -> Parquet
+  snowmelt import --directory /data    only Parquet -> PostgreSQL, no login
+
+Exit codes: 0 done, 1 usage, 2 configuration, 3 authentication, 4 connection, 5 query refused, 6 files,
+  7 value cannot be kept, 8 PostgreSQL refused, 9 commit in doubt, 10 bug, 11 verification, 12 locked, 130/143 signals)";
+
+// Picks tables by name, source, target or last part, without regard to case: people type what they see.
+bool names_table(const TableConfig& table, const std::string& wanted) {
+  const auto lower = [](std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text;
+  };
+  const std::string want = lower(wanted);
+  const auto last = [](const std::string& text) { return text.substr(text.rfind('.') + 1); };
+  for (const std::string& text : {table.name, table.source, table.target}) {
+    if (!text.empty() && (lower(text) == want || lower(last(text)) == want)) return true;
+  }
+  return false;
+}
+
+std::vector<TableConfig> pick_tables(const Config& config, const std::vector<std::string>& wanted) {
+  if (wanted.empty()) return config.tables;
+  std::vector<bool> picked(config.tables.size());
+  for (const std::string& name : wanted) {
+    bool found = false;
+    for (size_t i = 0; i < config.tables.size(); ++i) {
+      if (names_table(config.tables[i], name)) found = picked[i] = true;
+    }
+    if (!found) {
+      throw UsageError("usage.unknown_table", fmt::format("no [[table]] of the configuration is called {}", name),
+                       {.hint = "--table takes a table's source, target or name"});
+    }
+  }
+  std::vector<TableConfig> tables;
+  for (size_t i = 0; i < config.tables.size(); ++i) {
+    if (picked[i]) tables.push_back(config.tables[i]);
+  }
+  return tables;
+}
+
+std::string log_line(LogLevel level, std::string_view message, bool json) {
+  constexpr const char* kNames[] = {"debug", "info", "warning", "error"};
+  const char* name = kNames[static_cast<int>(level)];
+  if (json) {
+    return nlohmann::json{{"level", name}, {"message", message}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  }
+  return fmt::format("{}: {}", name, message);
+}
+
+class Command {
+ public:
+  Command(CommandLine line, SignalStop& signals) : line_(std::move(line)), signals_(signals) {
+    display_ = std::make_unique<ProgressDisplay>(ProgressDisplay::detect_style());
+    set_log_sink([this](LogLevel level, std::string_view message) {
+      if (level < (line_.verbose ? LogLevel::debug : LogLevel::warning)) return;
+      display_->print_line(log_line(level, message, line_.log_format == "json"));
+    });
+  }
+  ~Command() {
+    set_log_sink({});
+    display_.reset();
+  }
+
+  int operator()(const std::string& name) {
+    Config config =
+        load_config(line_.config_file.empty() ? std::nullopt : std::optional<std::filesystem::path>(line_.config_file));
+    validate_tables(config);
+    if (!line_.directory.empty()) config.export_.directory = line_.directory;
+    const std::vector<TableConfig> tables = pick_tables(config, line_.tables);
+    RunOptions options{.export_ = config.export_,
+                       .password = file_password(),
+                       .jobs = line_.jobs,
+                       .observer = display_.get(),
+                       .stop = signals_.token()};
+    return conclude(execute(name, config, tables, options), name != "import");
+  }
+
+ private:
+  RunReport execute(const std::string& name, const Config& config, const std::vector<TableConfig>& tables,
+                    const RunOptions& options) {
+    if (name == "import") {
+      PostgresConnectionManager postgres(config.postgres);
+      return import_data(tables, postgres, options);
+    }
+    SnowflakeConnectionManager snowflake(config.snowflake);
+    snowflake.set_stop_token(signals_.token());
+    if (name == "export") {
+      RunReport report = export_data(tables, snowflake, options);
+      report.logins = snowflake.logins();
+      return report;
+    }
+    PostgresConnectionManager postgres(config.postgres);
+    return run_data(tables, snowflake, postgres, options);
+  }
+
+  // Of the Parquet files (design D9). Never an argument: ps shows those.
+  static std::optional<Secret> file_password() {
+    const char* password = std::getenv("SNOWMELT_PASSWORD");
+    if (password == nullptr || *password == '\0') return std::nullopt;
+    return Secret(password);
+  }
+
+  int conclude(const RunReport& report, bool with_logins) {
+    if (report.error) print_error(report.error->message);
+    for (const TableReport& table : report.tables) {
+      if (table.error) print_error(table.source + ": " + table.error->message);
+    }
+    const int width = ::isatty(STDOUT_FILENO) == 1 ? ProgressDisplay::detect_style().width : std::numeric_limits<int>::max();
+    display_.reset();
+    set_log_sink({});
+    const std::string text = line_.json ? report.to_json() + "\n" : summary_text(report, width, with_logins);
+    const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+    if (signals_.received() != 0) return 128 + signals_.received();
+    if (report.exit_code() != 0) return report.exit_code();
+    return written ? 0 : static_cast<int>(ErrorKind::file);
+  }
+
+  void print_error(const std::string& text) {
+    display_->print_line(line_.log_format == "json" ? log_line(LogLevel::error, text, true) : "error: " + text);
+  }
+
+  CommandLine line_;
+  SignalStop& signals_;
+  std::unique_ptr<ProgressDisplay> display_;
+};
+
+void add_run_options(CLI::App& command, CommandLine& line) {
+  command.add_option("--config", line.config_file, "configuration file (default: snowmelt.toml here)");
+  command.add_option("--table", line.tables, "only this table; may be repeated")->allow_extra_args(false);
+  command.add_option("--directory", line.directory, "where the Parquet files lie (default: [export] directory)");
+  command.add_option("--jobs", line.jobs, "tables exported at the same time")->check(CLI::Range(1, 64))->capture_default_str();
+  command.add_flag("--json", line.json, "the report as JSON on stdout");
+  command.add_option("--log-format", line.log_format, "text or json, on stderr")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  command.add_flag("--verbose", line.verbose, "log more");
+}
+
+int main_with_errors(int argc, char** argv) {
+  CommandLine line;
+  CLI::App app("Snowflake tables to Parquet files and into PostgreSQL, with one login for the whole run.", "snowmelt");
+  app.footer(kExamples);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "snowmelt " SNOWMELT_VERSION);
+  for (const auto& [name, text] : {std::pair{"run", "export and import at once: Snowflake -> Parquet -> PostgreSQL"},
+                                   std::pair{"export", "Snowflake -> Parquet files; PostgreSQL is not contacted"},
+                                   std::pair{"import", "Parquet files -> PostgreSQL; no login to Snowflake"}}) {
+    add_run_options(*app.add_subcommand(name, text), line);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ErrorKind::usage);
+  }
+  const std::string name = app.get_subcommands().front()->get_name();
+  SignalStop signals;
+  int exit_code = 0;
+  const bool json = line.json;
+  catching([&] { exit_code = Command(std::move(line), signals)(name); },
+           [&](const Error& error) {
+             fmt::print(stderr, "error: {}\n", error.what());
+             if (json) {  // a script that reads the report gets one, whatever happened
+               RunReport report{.run_id = new_run_id(), .error = ReportError::from(error)};
+               report.conclude();
+               fmt::print("{}\n", report.to_json());
+             }
+             exit_code = error.exit_code();
+           });
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace snowmelt
+
+int main(int argc, char** argv) { return snowmelt::main_with_errors(argc, argv); }

@@ -1,0 +1,169 @@
+#include "snowmelt/cli/progress_display.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "snowmelt/cli/summary.h"
+
+namespace snowmelt {
+namespace {
+
+constexpr auto kRedraw = std::chrono::milliseconds(100);
+constexpr auto kPlainInterval = std::chrono::seconds(10);
+
+void write_stderr(const std::string& text) {
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t wrote = ::write(STDERR_FILENO, text.data() + done, text.size() - done);
+    if (wrote <= 0) return;  // the terminal is gone: the run goes on without its display
+    done += static_cast<size_t>(wrote);
+  }
+}
+
+std::string duration_text(double seconds) {
+  const auto whole = static_cast<int64_t>(seconds);
+  if (whole >= 3600) return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+  return fmt::format("{}:{:02}", whole / 60, whole % 60);
+}
+
+// What a line tells of a table; `done` counts loaded rows once loading has begun.
+struct Figures {
+  int64_t done;
+  int64_t total;
+  int64_t bytes;
+  double rate;  // rows a second
+  double seconds;
+};
+
+Figures figures_of(const TableProgress& progress, std::chrono::steady_clock::time_point started) {
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  const int64_t loaded = progress.rows_loaded;
+  const int64_t done = loaded > 0 ? loaded : progress.rows_exported.load();
+  const int64_t bytes = loaded > 0 ? progress.bytes_loaded.load() : progress.bytes_exported.load();
+  return {done, progress.rows_total, bytes, seconds > 0 ? static_cast<double>(done) / seconds : 0, seconds};
+}
+
+}  // namespace
+
+ProgressDisplay::Style ProgressDisplay::detect_style() {
+  Style style;
+  const char* term = std::getenv("TERM");
+  style.terminal = ::isatty(STDERR_FILENO) == 1 && term != nullptr && std::string_view(term) != "dumb";
+  const char* no_color = std::getenv("NO_COLOR");
+  style.color = style.terminal && (no_color == nullptr || *no_color == '\0');
+  winsize size{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) style.width = size.ws_col;
+  return style;
+}
+
+ProgressDisplay::ProgressDisplay(Style style) : style_(style) {
+  thread_ = std::jthread([this](const std::stop_token& stop) { loop(stop); });
+}
+
+ProgressDisplay::~ProgressDisplay() {
+  thread_.request_stop();
+  thread_.join();
+  std::lock_guard lock(mutex_);
+  erase();
+}
+
+void ProgressDisplay::table_started(size_t index, const TableConfig& table, const TableProgress& progress) {
+  std::lock_guard lock(mutex_);
+  active_[index] = {table.name, &progress, std::chrono::steady_clock::now()};
+}
+
+void ProgressDisplay::table_finished(size_t index, const TableReport& report) {
+  std::lock_guard lock(mutex_);
+  active_.erase(index);
+  erase();
+  const bool ok = report.status == RunStatus::ok;
+  const std::string mark = ok ? painted("32", "done") : painted("31", std::string(to_string(report.status)));
+  const std::string arrow = report.target.empty() ? "" : " -> " + report.target;
+  std::string line = fmt::format("{} {}{}", mark, report.source, arrow);
+  if (ok) line += fmt::format("  {} rows  {:.1f} s", with_commas(report.rows), report.seconds);
+  write_stderr(line + "\n");
+  draw();
+}
+
+void ProgressDisplay::print_line(const std::string& line) {
+  std::lock_guard lock(mutex_);
+  erase();
+  write_stderr(line + "\n");
+  draw();
+}
+
+void ProgressDisplay::loop(const std::stop_token& stop) {
+  auto next_plain = std::chrono::steady_clock::now() + kPlainInterval;
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested()) {
+    tick_.wait_for(lock, stop, kRedraw, [] { return false; });
+    if (style_.terminal) {
+      erase();
+      draw();
+    } else if (std::chrono::steady_clock::now() >= next_plain) {
+      for (const auto& [index, table] : active_) write_stderr(plain_line(table) + "\n");
+      next_plain += kPlainInterval;
+    }
+  }
+}
+
+void ProgressDisplay::erase() {
+  if (drawn_lines_ == 0) return;
+  write_stderr(fmt::format("\x1b[{}A\x1b[J", drawn_lines_));
+  drawn_lines_ = 0;
+}
+
+void ProgressDisplay::draw() {
+  if (!style_.terminal || active_.empty()) return;
+  std::string text;
+  for (const auto& [index, table] : active_) text += bar_line(table) + "\n";
+  write_stderr(text);
+  drawn_lines_ = active_.size();
+}
+
+// "TPCH.PUBLIC.LINEITEM  [#########.......]  62%  3,712,000 rows  98.1 MB  812,000/s  0:03 left", the right end dropped
+// first on a narrow terminal. One column stays free: a full line would wrap and break the redraw.
+std::string ProgressDisplay::bar_line(const Active& table) const {
+  const Figures now = figures_of(*table.progress, table.started);
+  const size_t width = static_cast<size_t>(std::max(20, style_.width)) - 1;
+  const size_t name_width = std::min<size_t>(table.name.size(), std::max<size_t>(12, width / 4));
+  std::string name = table.name.size() > name_width ? "~" + table.name.substr(table.name.size() - name_width + 1) : table.name;
+  std::vector<std::string> fields;
+  if (now.total > 0) {
+    const double share = std::min(1.0, static_cast<double>(now.done) / static_cast<double>(now.total));
+    const size_t cells = std::clamp<size_t>(width / 6, 8, 30);
+    const auto filled = static_cast<size_t>(share * static_cast<double>(cells));
+    fields.push_back(fmt::format("[{}{}] {:>3.0f}%", std::string(filled, '#'), std::string(cells - filled, '.'), share * 100));
+  } else {
+    fields.push_back(now.total == 0 ? "no rows" : "waiting for Snowflake");
+  }
+  fields.push_back(with_commas(now.done) + " rows");
+  fields.push_back(megabytes(now.bytes));
+  fields.push_back(with_commas(static_cast<int64_t>(now.rate)) + "/s");
+  if (now.total > now.done && now.rate > 0) {
+    fields.push_back(duration_text(static_cast<double>(now.total - now.done) / now.rate) + " left");
+  }
+  std::string line = name;
+  for (const std::string& field : fields) {
+    if (line.size() + 2 + field.size() > width) break;
+    line += "  " + field;
+  }
+  return line;
+}
+
+std::string ProgressDisplay::plain_line(const Active& table) const {
+  const Figures now = figures_of(*table.progress, table.started);
+  const std::string of_total = now.total >= 0 ? " of " + with_commas(now.total) : "";
+  return fmt::format("{}: {}{} rows, {}, {} rows/s, {}", table.name, with_commas(now.done), of_total, megabytes(now.bytes),
+                     with_commas(static_cast<int64_t>(now.rate)), duration_text(now.seconds));
+}
+
+std::string ProgressDisplay::painted(const char* sgr, const std::string& text) const {
+  return style_.color ? fmt::format("\x1b[{}m{}\x1b[0m", sgr, text) : text;
+}
+
+}  // namespace snowmelt

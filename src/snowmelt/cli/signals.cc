@@ -1,0 +1,46 @@
+#include "snowmelt/cli/signals.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <ctime>
+
+#include "snowmelt/log.h"
+
+namespace snowmelt {
+namespace {
+
+sigset_t stopping_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, signal);
+  return set;
+}
+
+}  // namespace
+
+SignalStop::SignalStop() {
+  const sigset_t set = stopping_signals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  // A reader of our output that went away shows as a failed write, not as death in the middle of a COPY.
+  ::signal(SIGPIPE, SIG_IGN);
+  thread_ = std::jthread([this](const std::stop_token& ending) { answer(ending); });
+}
+
+SignalStop::~SignalStop() = default;
+
+void SignalStop::answer(const std::stop_token& ending) {
+  const sigset_t set = stopping_signals();
+  const timespec tick{.tv_sec = 0, .tv_nsec = 100'000'000};
+  while (!ending.stop_requested()) {
+    const int signal = sigtimedwait(&set, nullptr, &tick);
+    if (signal <= 0) continue;
+    if (received_ != 0) ::_exit(128 + signal);
+    received_ = signal;
+    log(LogLevel::warning,
+        "stopping: nothing half-done will stay; run the same command again to go on (a second signal ends at once)");
+    stop_.request_stop();
+  }
+}
+
+}  // namespace snowmelt

@@ -1,0 +1,71 @@
+#include "snowmelt/cli/summary.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+namespace snowmelt {
+namespace {
+
+// Long names lose their middle: both ends tell tables apart.
+std::string shorten(const std::string& text, size_t width) {
+  if (text.size() <= width) return text;
+  const size_t head = (width - 1) / 2;
+  return text.substr(0, head) + "~" + text.substr(text.size() - (width - 1 - head));
+}
+
+}  // namespace
+
+std::string with_commas(int64_t number) {
+  std::string digits = std::to_string(number);
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > (number < 0 ? 1 : 0); at -= 3)
+    digits.insert(static_cast<size_t>(at), ",");
+  return digits;
+}
+
+std::string megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+
+std::string summary_text(const RunReport& report, int width, bool with_logins) {
+  constexpr size_t kColumns = 7, kNames = 2;  // the first two are names, left-aligned; status is the last
+  constexpr size_t kGap = 2, kNameWidthMin = 8;
+  using Line = std::array<std::string, kColumns>;
+  std::vector<Line> lines{{"source", "target", "rows", "parquet", "parts", "seconds", "status"}};
+  int64_t rows = 0;
+  int64_t bytes = 0;
+  for (const TableReport& table : report.tables) {
+    rows += table.rows;
+    bytes += table.bytes;
+    lines.push_back({table.source, table.target, with_commas(table.rows), megabytes(table.bytes), std::to_string(table.parts),
+                     fmt::format("{:.1f}", table.seconds), std::string(to_string(table.status))});
+  }
+  std::array<size_t, kColumns> widths{};
+  for (const Line& line : lines) {
+    for (size_t c = 0; c < kColumns; ++c) widths[c] = std::max(widths[c], line[c].size());
+  }
+  // What does not fit is taken from the longer name first; numbers are never cut.
+  size_t total = kGap * (kColumns - 1);
+  for (const size_t w : widths) total += w;
+  while (total > static_cast<size_t>(width) && std::max(widths[0], widths[1]) > kNameWidthMin) {
+    --widths[widths[0] >= widths[1] ? 0 : 1];
+    --total;
+  }
+  std::string text;
+  for (const Line& line : lines) {
+    for (size_t c = 0; c + 1 < kColumns; ++c) {
+      if (c < kNames)
+        text += fmt::format("{:<{}}  ", shorten(line[c], widths[c]), widths[c]);
+      else
+        text += fmt::format("{:>{}}  ", line[c], widths[c]);
+    }
+    text += line.back() + "\n";
+  }
+  text +=
+      fmt::format("{} {}, {} rows, {} in {:.1f} s: {}\n", report.tables.size(), report.tables.size() == 1 ? "table" : "tables",
+                  with_commas(rows), megabytes(bytes), report.seconds, to_string(report.status));
+  if (with_logins) text += fmt::format("logins: {}\n", report.logins);
+  return text;
+}
+
+}  // namespace snowmelt

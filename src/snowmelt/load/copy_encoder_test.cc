@@ -1,0 +1,250 @@
+#include "snowmelt/load/copy_encoder.h"
+
+#include <arrow/util/decimal.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "snowmelt/error.h"
+#include "snowmelt/load/type_map.h"
+
+namespace snowmelt {
+namespace {
+
+std::shared_ptr<arrow::DataType> arrow_type(const std::string& name) {
+  static const std::map<std::string, std::shared_ptr<arrow::DataType>> types{
+      {"int16", arrow::int16()},
+      {"int32", arrow::int32()},
+      {"int64", arrow::int64()},
+      {"uint64", arrow::uint64()},
+      {"float", arrow::float32()},
+      {"double", arrow::float64()},
+      {"bool", arrow::boolean()},
+      {"date32", arrow::date32()},
+      {"utf8", arrow::utf8()},
+      {"decfloat", arrow::utf8()},
+      {"binary", arrow::binary()},
+      {"time64[us]", arrow::time64(arrow::TimeUnit::MICRO)},
+      {"time64[ns]", arrow::time64(arrow::TimeUnit::NANO)},
+      {"timestamp[s]", arrow::timestamp(arrow::TimeUnit::SECOND)},
+      {"timestamp[ms]", arrow::timestamp(arrow::TimeUnit::MILLI)},
+      {"timestamp[us]", arrow::timestamp(arrow::TimeUnit::MICRO)},
+      {"timestamp[ns]", arrow::timestamp(arrow::TimeUnit::NANO)},
+      {"timestamp[us, UTC]", arrow::timestamp(arrow::TimeUnit::MICRO, "UTC")}};
+  if (const auto found = types.find(name); found != types.end()) return found->second;
+  int precision = 0, scale = 0;
+  EXPECT_EQ(std::sscanf(name.c_str(), "decimal(%d,%d)", &precision, &scale), 2) << name;
+  return arrow::smallest_decimal(precision, scale);
+}
+
+TargetColumn target_type(const std::string& name) {
+  static const std::map<std::string, uint32_t> oids{
+      {"smallint", 21}, {"integer", 23},   {"bigint", 20},      {"real", 700},         {"double precision", 701},
+      {"boolean", 16},  {"date", 1082},    {"timestamp", 1114}, {"timestamptz", 1184}, {"time", 1083},
+      {"text", 25},     {"varchar", 1043}, {"bytea", 17},       {"json", 114},         {"jsonb", 3802},
+      {"uuid", 2950},   {"numeric", 1700}};
+  TargetColumn column{.name = "c", .type = name};
+  int precision = 0, scale = 0;
+  if (std::sscanf(name.c_str(), "numeric(%d,%d)", &precision, &scale) == 2) column.typmod = ((precision << 16) | scale) + 4;
+  if (std::sscanf(name.c_str(), "varchar(%d)", &precision) == 1) column.typmod = precision + 4;
+  column.type_oid = oids.at(name.substr(0, name.find('(')));
+  return column;
+}
+
+std::shared_ptr<arrow::Array> one_value(const std::shared_ptr<arrow::DataType>& type, const std::string& text) {
+  if (text == "NULL") return arrow::MakeArrayOfNull(type, 1).ValueOrDie();
+  std::shared_ptr<arrow::Scalar> scalar;
+  if (arrow::is_decimal(type->id())) {
+    const auto value = arrow::Decimal128::FromString(text).ValueOrDie();
+    scalar = std::make_shared<arrow::Decimal128Scalar>(
+        value, arrow::decimal128(38, static_cast<const arrow::DecimalType&>(*type).scale()));
+    // The narrow carriers hold the same integer.
+    const auto low = static_cast<int64_t>(value.low_bits());
+    if (type->id() == arrow::Type::DECIMAL32)
+      scalar = std::make_shared<arrow::Decimal32Scalar>(arrow::Decimal32(low), type);
+    else if (type->id() == arrow::Type::DECIMAL64)
+      scalar = std::make_shared<arrow::Decimal64Scalar>(arrow::Decimal64(low), type);
+    else
+      scalar = std::make_shared<arrow::Decimal128Scalar>(value, type);
+  } else if (type->id() == arrow::Type::TIMESTAMP && !static_cast<const arrow::TimestampType&>(*type).timezone().empty()) {
+    scalar = arrow::Scalar::Parse(arrow::timestamp(arrow::TimeUnit::MICRO), text).ValueOrDie();
+    scalar = std::make_shared<arrow::TimestampScalar>(static_cast<const arrow::TimestampScalar&>(*scalar).value, type);
+  } else {
+    scalar = arrow::Scalar::Parse(type, text).ValueOrDie();
+  }
+  return arrow::MakeArrayFromScalar(*scalar, 1).ValueOrDie();
+}
+
+std::string hex(std::span<const char> bytes) {
+  std::string out;
+  char digits[3];
+  for (const char byte : bytes) {
+    std::snprintf(digits, sizeof digits, "%02x", static_cast<unsigned char>(byte));
+    out += digits;
+  }
+  return out;
+}
+
+std::vector<EncoderColumn> encoder_for(const std::shared_ptr<arrow::Schema>& schema, std::vector<TargetColumn> target,
+                                       const std::string& source_type = "") {
+  std::vector<SourceColumn> source;
+  for (const auto& field : schema->fields()) source.push_back({field->name(), source_type, true});
+  return map_columns(*schema, source, target, "t");
+}
+
+std::string encode(const std::vector<EncoderColumn>& columns, const std::shared_ptr<arrow::RecordBatch>& batch) {
+  CopyBuffer buffer;
+  CopyEncoder(columns).encode(*batch, 1, buffer);
+  return hex(buffer.bytes());
+}
+
+std::string encode_one(const std::shared_ptr<arrow::Array>& array, const TargetColumn& target,
+                       const std::string& source_type = "") {
+  const auto schema = arrow::schema({arrow::field("c", array->type())});
+  return encode(encoder_for(schema, {target}, source_type), arrow::RecordBatch::Make(schema, array->length(), {array}));
+}
+
+TEST(CopyEncoder, WritesWhatPostgresWrites) {
+  std::ifstream goldens(SNOWMELT_SOURCE_DIR "/src/snowmelt/load/copy_goldens.txt");
+  std::string line;
+  int cases = 0;
+  while (std::getline(goldens, line)) {
+    std::istringstream fields(line);
+    std::string postgres, arrow_name, value, expected;
+    std::getline(fields, postgres, '\t');
+    std::getline(fields, arrow_name, '\t');
+    std::getline(fields, value, '\t');
+    std::getline(fields, expected, '\t');
+    SCOPED_TRACE(line);
+    const auto array = one_value(arrow_type(arrow_name), value);
+    EXPECT_EQ(encode_one(array, target_type(postgres), arrow_name == "decfloat" ? "DECFLOAT" : ""), "0001" + expected);
+    ++cases;
+  }
+  EXPECT_GT(cases, 300);
+}
+
+// The same rows once in one block, once in many, with nulls among them and starting inside an array.
+TEST(CopyEncoder, BlocksSlicesAndNullsGiveTheSameRows) {
+  arrow::Int64Builder numbers;
+  arrow::StringBuilder texts;
+  for (int i = 0; i < 5000; ++i) {
+    ASSERT_TRUE((i % 7 == 0 ? numbers.AppendNull() : numbers.Append(i * 1'000'003LL)).ok());
+    ASSERT_TRUE((i % 5 == 0 ? texts.AppendNull() : texts.Append(std::string(static_cast<size_t>(i % 50), 'x'))).ok());
+  }
+  const auto schema =
+      arrow::schema({arrow::field("n", arrow::int64()), arrow::field("d", arrow::int64()), arrow::field("t", arrow::utf8())});
+  const auto n = numbers.Finish().ValueOrDie();
+  const auto batch = arrow::RecordBatch::Make(schema, 5000, {n, n, texts.Finish().ValueOrDie()});
+  const auto columns =
+      encoder_for(schema, {{.name = "n", .type_oid = 20}, {.name = "d", .type_oid = 1700}, {.name = "t", .type_oid = 25}});
+  const std::string whole = encode(columns, batch);
+  std::string pieces;
+  for (int64_t at = 0; at < 5000; at += 617) pieces += encode(columns, batch->Slice(at, 617));
+  EXPECT_EQ(whole, pieces);
+}
+
+TEST(CopyEncoder, ListsBecomeArrays) {
+  arrow::ListBuilder lists(arrow::default_memory_pool(), std::make_shared<arrow::Int32Builder>());
+  auto& values = static_cast<arrow::Int32Builder&>(*lists.value_builder());
+  ASSERT_TRUE(lists.Append().ok() && values.Append(1).ok() && values.AppendNull().ok());
+  ASSERT_TRUE(lists.AppendNull().ok() && lists.AppendEmptyValue().ok());
+  const TargetColumn target{.name = "c", .type = "integer[]", .type_oid = 1007, .element_oid = 23};
+  EXPECT_EQ(encode_one(lists.Finish().ValueOrDie(), target),
+            "000100000020"
+            "00000001"
+            "00000001"
+            "00000017"
+            "00000002"
+            "00000001"
+            "00000004"
+            "00000001"
+            "ffffffff"
+            "0001ffffffff"
+            "00010000000c"
+            "00000000"
+            "00000000"
+            "00000017");
+}
+
+struct Refusal {
+  const char* name;
+  std::shared_ptr<arrow::Array> array;  // the second row is the bad one
+  TargetColumn target;
+  const char* code;
+};
+
+template <typename Builder, typename... Values>
+std::shared_ptr<arrow::Array> array_of(Builder builder, Values... values) {
+  EXPECT_TRUE((builder.Append(values).ok() && ...));
+  return builder.Finish().ValueOrDie();
+}
+
+TEST(CopyEncoder, ValuesThatCannotBeKeptNameColumnAndRow) {
+  using arrow::TimeUnit;
+  const auto pool = arrow::default_memory_pool();
+  const auto decimals = [&](int scale, int64_t a, int64_t b) {
+    return array_of(arrow::Decimal128Builder(arrow::decimal128(38, scale)), arrow::Decimal128(a), arrow::Decimal128(b));
+  };
+  const std::vector<Refusal> cases{
+      {"int8 into smallint", array_of(arrow::Int64Builder(), 1, 32768), target_type("smallint"), "copy.out_of_range"},
+      {"below integer", array_of(arrow::Int64Builder(), 1, -2147483649), target_type("integer"), "copy.out_of_range"},
+      {"uint64 into bigint", array_of(arrow::UInt64Builder(), 1, 1ULL << 63), target_type("bigint"), "copy.out_of_range"},
+      {"decimal into bigint",
+       array_of(arrow::Decimal128Builder(arrow::decimal128(38, 0)), arrow::Decimal128(1), arrow::Decimal128(1, 0)),
+       target_type("bigint"), "copy.out_of_range"},
+      {"precision", decimals(2, 99999, 100000), target_type("numeric(5,2)"), "copy.out_of_range"},
+      {"scale", decimals(4, 12300, 12345), target_type("numeric(10,2)"), "copy.not_exact"},
+      {"scale inside a group", decimals(6, 123450, 123456), target_type("numeric(10,5)"), "copy.not_exact"},
+      {"fraction into scale 0", decimals(1, 10, 11), target_type("numeric(10,0)"), "copy.not_exact"},
+      {"2^53 + 1 as a double", array_of(arrow::Int64Builder(), 1LL << 53, (1LL << 53) + 1), target_type("double precision"),
+       "copy.not_exact"},
+      {"0.1 as real", array_of(arrow::DoubleBuilder(), 0.5, 0.1), target_type("real"), "copy.not_exact"},
+      {"nanoseconds", array_of(arrow::TimestampBuilder(arrow::timestamp(TimeUnit::NANO), pool), 1000, 1001),
+       target_type("timestamp"), "copy.subsecond_digits"},
+      {"timestamp(3)",
+       array_of(arrow::TimestampBuilder(arrow::timestamp(TimeUnit::MICRO), pool), 1000, 1001),
+       {.name = "c", .type = "timestamp(3)", .type_oid = 1114, .typmod = 3},
+       "copy.not_exact"},
+      {"seconds beyond 64 bits", array_of(arrow::TimestampBuilder(arrow::timestamp(TimeUnit::SECOND), pool), 0, INT64_MAX / 2),
+       target_type("timestamp"), "copy.out_of_range"},
+      {"before 4714 BC", array_of(arrow::TimestampBuilder(arrow::timestamp(TimeUnit::MICRO), pool), 0, INT64_MIN),
+       target_type("timestamp"), "copy.out_of_range"},
+      {"25 hours", array_of(arrow::Time64Builder(arrow::time64(TimeUnit::MICRO), pool), 86'400'000'000, 86'400'000'001),
+       target_type("time"), "copy.out_of_range"},
+      {"date", array_of(arrow::Date32Builder(), 0, INT32_MAX), target_type("date"), "copy.out_of_range"},
+      {"NUL", array_of(arrow::StringBuilder(), "a", std::string("b\0", 2)), target_type("text"), "copy.nul_in_text"},
+      {"UTF-8", array_of(arrow::StringBuilder(), "a", "\xff"), target_type("text"), "copy.invalid_utf8"},
+      {"a character in two halves", array_of(arrow::StringBuilder(), "", "\xc3", "\xa4"), target_type("text"),
+       "copy.invalid_utf8"},
+      {"varchar", array_of(arrow::StringBuilder(), "äöü", "äöü "), target_type("varchar(3)"), "copy.text_too_long"},
+      {"uuid", array_of(arrow::StringBuilder(), "a0eebc999c0b4ef8bb6d6bb9bd380a11", "a0eebc999c0b4ef8bb6d6bb9bd380a1"),
+       target_type("uuid"), "copy.not_a_uuid"},
+  };
+  for (const Refusal& refusal : cases) {
+    SCOPED_TRACE(refusal.name);
+    try {
+      encode_one(refusal.array, refusal.target);
+      ADD_FAILURE() << "nothing was refused";
+    } catch (const ValueError& error) {
+      EXPECT_EQ(error.code(), refusal.code);
+      EXPECT_EQ(error.where(), "column c, row 2");
+      EXPECT_FALSE(error.hint().empty());
+    }
+  }
+}
+
+TEST(CopyEncoder, NullInANotNullColumnIsRefused) {
+  arrow::Int64Builder builder;
+  ASSERT_TRUE(builder.Append(1).ok() && builder.AppendNull().ok());
+  try {
+    encode_one(builder.Finish().ValueOrDie(), {.name = "c", .type = "bigint", .type_oid = 20, .not_null = true});
+    ADD_FAILURE();
+  } catch (const ValueError& error) {
+    EXPECT_EQ(error.code(), "copy.null_in_not_null");
+    EXPECT_EQ(error.where(), "column c, row 2");
+  }
+}
+
+}  // namespace
+}  // namespace snowmelt

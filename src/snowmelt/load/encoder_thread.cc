@@ -1,0 +1,100 @@
+#include "snowmelt/load/encoder_thread.h"
+
+#include "snowmelt/error.h"
+
+namespace snowmelt {
+namespace {
+
+// Three buffers of about 2 MB bridge the server's pauses (a WAL flush takes some ms); more only costs memory.
+constexpr size_t kBuffersAhead = 3;
+constexpr size_t kBufferBytes = 1 << 20;
+
+void require_same_schema(const arrow::Schema& first, const arrow::Schema& other, const std::string& file) {
+  if (other.Equals(first, /*check_metadata=*/false)) return;
+  throw FileError("parquet.schema_differs", "its columns or types differ from those of the first file",
+                  {.where = file, .hint = "load the files one by one"});
+}
+
+}  // namespace
+
+EncoderThread::EncoderThread(EncodeJob job) : job_(std::move(job)), encoder_(job_.columns), thread_([this] { work(); }) {}
+
+EncoderThread::~EncoderThread() {
+  std::lock_guard lock(mutex_);
+  abandoned_ = true;
+  changed_.notify_all();
+}
+
+std::unique_ptr<CopyBuffer> EncoderThread::next() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !filled_.empty() || done_; });
+  if (error_) std::rethrow_exception(error_);
+  if (filled_.empty()) return nullptr;
+  auto buffer = std::move(filled_.front());
+  filled_.pop_front();
+  changed_.notify_all();
+  return buffer;
+}
+
+void EncoderThread::recycle(std::unique_ptr<CopyBuffer> buffer) {
+  buffer->clear();
+  std::lock_guard lock(mutex_);
+  empty_.push_back(std::move(buffer));
+}
+
+void EncoderThread::work() {
+  std::exception_ptr error;
+  try {
+    const std::shared_ptr<arrow::Schema> schema = job_.first->schema();
+    encode_file(*job_.first, job_.first_file);
+    job_.first.reset();
+    while (const auto part = job_.parts.next()) {
+      ParquetPartReader reader(part->file, job_.options.password, part->salt);
+      require_same_schema(*schema, *reader.schema(), part->file.string());
+      encode_file(reader, part->file.string());
+    }
+  } catch (...) {
+    error = std::current_exception();
+  }
+  std::lock_guard lock(mutex_);
+  error_ = error;
+  done_ = true;
+  changed_.notify_all();
+}
+
+void EncoderThread::encode_file(ParquetPartReader& reader, const std::string& file) {
+  try {
+    auto buffer = empty_buffer();
+    while (const auto batch = reader.next()) {
+      if (job_.options.stop.stop_requested()) throw Interrupted("load.stopped", "the load was stopped; nothing of it stays");
+      encoder_.encode(*batch, rows_ + 1, *buffer);
+      rows_ += batch->num_rows();
+      if (job_.options.progress != nullptr) job_.options.progress->rows_loaded += batch->num_rows();
+      if (buffer->size() < kBufferBytes) continue;
+      put(std::move(buffer));
+      buffer = empty_buffer();
+    }
+    if (buffer->size() != 0) put(std::move(buffer));
+  } catch (Error& error) {
+    if (error.kind() == ErrorKind::value) error.add_where("file " + file);
+    throw;
+  }
+}
+
+void EncoderThread::put(std::unique_ptr<CopyBuffer> buffer) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return filled_.size() < kBuffersAhead || abandoned_; });
+  if (abandoned_) throw Interrupted("load.abandoned", "the connection has given up");
+  filled_.push_back(std::move(buffer));
+  changed_.notify_all();
+}
+
+std::unique_ptr<CopyBuffer> EncoderThread::empty_buffer() {
+  std::lock_guard lock(mutex_);
+  if (empty_.empty()) return std::make_unique<CopyBuffer>();
+  auto buffer = std::move(empty_.front());
+  empty_.pop_front();
+  return buffer;
+}
+
+}  // namespace snowmelt

@@ -1,0 +1,59 @@
+// Decodes and encodes parts on a thread of its own, a few buffers ahead of the connection that sends them.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <thread>
+
+#include "snowmelt/load/copy_encoder.h"
+#include "snowmelt/load/postgresql_data_loader.h"
+#include "snowmelt/storage/parquet_file.h"
+
+namespace snowmelt {
+
+struct EncodeJob {
+  PartSource& parts;
+  std::unique_ptr<ParquetPartReader> first;  // opened already, for its schema
+  std::string first_file;
+  std::vector<EncoderColumn> columns;
+  const LoadOptions& options;
+};
+
+class EncoderThread {
+ public:
+  explicit EncoderThread(EncodeJob job);
+  ~EncoderThread();  // stops at the next buffer
+
+  // The next filled buffer, or nullptr at the end; throws what stopped the thread.
+  std::unique_ptr<CopyBuffer> next();
+  // Gives a sent buffer back, for its memory to be used again.
+  void recycle(std::unique_ptr<CopyBuffer> buffer);
+  // After the end.
+  int64_t rows() const { return rows_; }
+
+ private:
+  void work();
+  void encode_file(ParquetPartReader& reader, const std::string& file);
+  void put(std::unique_ptr<CopyBuffer> buffer);
+  std::unique_ptr<CopyBuffer> empty_buffer();
+
+  EncodeJob job_;
+  CopyEncoder encoder_;
+  int64_t rows_ = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::unique_ptr<CopyBuffer>> filled_;
+  std::deque<std::unique_ptr<CopyBuffer>> empty_;
+  std::exception_ptr error_;
+  bool done_ = false;
+  bool abandoned_ = false;
+  std::jthread thread_;  // last: it uses the rest
+};
+
+}  // namespace snowmelt

@@ -1,0 +1,55 @@
+// What each load mode does around COPY: look at the target, make or empty it, publish. All inside the open transaction of
+// the connection, so that a rollback (to a savepoint) undoes everything.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "snowmelt/config.h"
+#include "snowmelt/connections/postgres_connection.h"
+#include "snowmelt/load/type_map.h"
+
+namespace snowmelt {
+
+class TableLoad {
+ public:
+  // Looks at `target` ("schema.table", names as PostgreSQL folds them; without a schema the first one of search_path that
+  // has the table, else the one new tables go to). Throws PostgresError before any change: create on an existing table,
+  // truncate or append on a missing one, a view, foreign table or other relation that cannot be loaded.
+  TableLoad(PostgresConnection& connection, const std::string& target, LoadMode mode);
+
+  // False: the caller plans the table with plan_new_table().
+  bool exists() const { return exists_; }
+  const std::vector<TargetColumn>& columns() const { return columns_; }
+  const std::string& display_name() const { return display_name_; }  // schema.table, for messages
+
+  // append only: whether this export is in the target already (exactly once; the ledger knows). The row is taken with a lock,
+  // so that a second process loading the same export waits.
+  bool already_loaded(const std::string& export_id);
+
+  // Makes the table (`new_table`, when it does not exist; a missing schema too), or the staging table, or empties the table.
+  // Returns the statement for copy_in() over `columns` (names in file order): FREEZE where this transaction made the table.
+  std::string prepare(const std::vector<NewColumn>& new_table, const std::vector<std::string>& columns);
+
+  // After COPY has ended and the counts agree: puts the staging table in the target's place, analyzes it, writes the ledger's
+  // row.
+  void publish(const std::string& export_id, int64_t rows);
+
+ private:
+  void look();
+  void refuse_or_accept(char relkind);
+  void make_table(const std::vector<NewColumn>& new_table);
+
+  PostgresConnection& connection_;
+  LoadMode mode_;
+  std::string schema_;
+  std::string table_;
+  std::string display_name_;
+  std::string qualified_;  // quoted
+  bool exists_ = false;
+  uint32_t oid_ = 0;
+  std::vector<TargetColumn> columns_;
+  std::string staging_;  // quoted and qualified; empty when COPY goes straight into the target
+};
+
+}  // namespace snowmelt

@@ -1,0 +1,64 @@
+// Parquet → PostgreSQL by binary COPY with our own encoder.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "snowmelt/config.h"
+#include "snowmelt/connections/base_connection.h"
+#include "snowmelt/progress.h"
+#include "snowmelt/secret.h"
+
+namespace snowmelt {
+
+struct LoadOptions {
+  LoadMode mode = LoadMode::create;
+  IntegerMode integers = IntegerMode::bigint;  // for tables that the loader makes
+  std::optional<Secret> password;              // of encrypted parts
+  TableProgress* progress = nullptr;
+  std::stop_token stop;
+};
+
+// Gives the files of one table one after the other; the first decides the schema, the others must have the same one.
+class PartSource {
+ public:
+  virtual ~PartSource() = default;
+  struct Part {
+    std::filesystem::path file;
+    std::string salt;  // of the export's encryption, hex; empty when plain
+  };
+  // nullopt at the end. May block until the next part is finished; throws what stopped the producer.
+  virtual std::optional<Part> next() = 0;
+  // Rows the whole set must have, asked after the end; nullopt where nobody knows.
+  virtual std::optional<int64_t> expected_rows() const { return std::nullopt; }
+  // Of the manifest, asked after the first part; empty where there is none. append loads one export once.
+  virtual std::string export_id() const { return {}; }
+};
+
+// A file, or a directory with a manifest (every part verified against it), or a directory of *.parquet files.
+std::unique_ptr<PartSource> open_part_source(const std::filesystem::path& path);
+
+class PostgreSQLDataLoader {
+ public:
+  // Makes its own manager, with the seed's warning.
+  PostgreSQLDataLoader();
+  explicit PostgreSQLDataLoader(ConnectionManager& connection_manager);
+  ~PostgreSQLDataLoader();
+
+  // Loads into `target` ("schema.table") in the manager's transaction; the caller commits. With autocommit the load is one
+  // transaction of its own, committed. Returns the rows loaded, equal to the server's count. All-or-nothing: on an error
+  // nothing of this load stays (the transaction is rolled back to where it was by a savepoint).
+  // Throws ValueError (types and values, by column and row), PostgresError, VerificationError, FileError.
+  int64_t load_parquet_to_table(const std::filesystem::path& path, const std::string& target, const LoadOptions& options = {});
+  int64_t load_parquet_to_table(PartSource& parts, const std::string& target, const LoadOptions& options = {});
+
+ private:
+  std::unique_ptr<ConnectionManager> own_manager_;
+  ConnectionManager* connection_manager_;
+};
+
+}  // namespace snowmelt

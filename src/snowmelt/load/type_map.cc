@@ -1,0 +1,312 @@
+#include "snowmelt/load/type_map.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+#include <set>
+#include <string_view>
+
+#include "snowmelt/error.h"
+
+namespace snowmelt {
+namespace {
+
+// OIDs of pg_type.dat, fixed since PostgreSQL exists.
+enum Oid : uint32_t {
+  kBool = 16,
+  kBytea = 17,
+  kInt8 = 20,
+  kInt2 = 21,
+  kInt4 = 23,
+  kText = 25,
+  kJson = 114,
+  kFloat4 = 700,
+  kFloat8 = 701,
+  kBpchar = 1042,
+  kVarchar = 1043,
+  kDate = 1082,
+  kTime = 1083,
+  kTimestamp = 1114,
+  kTimestamptz = 1184,
+  kNumeric = 1700,
+  kUuid = 2950,
+  kJsonb = 3802,
+};
+
+constexpr int kTypmodHeader = 4;
+constexpr size_t kNameBytesMax = 63;
+constexpr size_t kColumnsMax = 1600;
+constexpr std::array<std::string_view, 6> kSystemColumns{"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"};
+
+bool is_zoned(const arrow::DataType& type) {
+  return type.id() == arrow::Type::TIMESTAMP && !static_cast<const arrow::TimestampType&>(type).timezone().empty();
+}
+
+// The map: for a PostgreSQL type, the codec for an Arrow type, or nullptr where the two have nothing exact in common.
+struct TypeRule {
+  uint32_t oid;
+  const ColumnCodec* (*codec)(const arrow::DataType& from, const std::string& source_type);
+};
+
+const ColumnCodec* either(const ColumnCodec* first, const ColumnCodec* second) { return first != nullptr ? first : second; }
+
+constexpr std::array kRules{
+    TypeRule{kBool, [](const arrow::DataType& from, const std::string&) { return boolean_codec(from); }},
+    TypeRule{kInt2, [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int2); }},
+    TypeRule{kInt4, [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int4); }},
+    TypeRule{kInt8, [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int8); }},
+    TypeRule{kFloat4,
+             [](const arrow::DataType& from, const std::string&) {
+               return either(float_codec(from, false), integer_codec(from, IntegerTarget::float4));
+             }},
+    TypeRule{kFloat8,
+             [](const arrow::DataType& from, const std::string&) {
+               return either(float_codec(from, true), integer_codec(from, IntegerTarget::float8));
+             }},
+    TypeRule{kNumeric,
+             [](const arrow::DataType& from, const std::string& source) {
+               return source == "DECFLOAT" ? numeric_text_codec(from) : numeric_codec(from);
+             }},
+    TypeRule{kDate, [](const arrow::DataType& from, const std::string&) { return date_codec(from); }},
+    TypeRule{kTime, [](const arrow::DataType& from, const std::string&) { return time_codec(from); }},
+    // A wall-clock time and an instant are different things: turning one into the other needs a time zone that nobody named.
+    TypeRule{kTimestamp,
+             [](const arrow::DataType& from, const std::string&) { return is_zoned(from) ? nullptr : timestamp_codec(from); }},
+    TypeRule{kTimestamptz,
+             [](const arrow::DataType& from, const std::string&) { return is_zoned(from) ? timestamp_codec(from) : nullptr; }},
+    TypeRule{kText, [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
+    TypeRule{kVarchar, [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
+    TypeRule{kBpchar, [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
+    TypeRule{kJson, [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
+    TypeRule{kJsonb, [](const arrow::DataType& from, const std::string&) { return jsonb_codec(from); }},
+    TypeRule{kBytea, [](const arrow::DataType& from, const std::string&) { return binary_codec(from); }},
+    TypeRule{kUuid, [](const arrow::DataType& from, const std::string&) { return uuid_codec(from); }},
+};
+
+const ColumnCodec* codec_for(const arrow::DataType& from, const std::string& source_type, const TargetColumn& to) {
+  if (to.element_oid != 0) return array_codec(from);
+  if (to.kind == 'e' || to.base_name == "citext") return text_codec(from);  // enum_recv and textrecv read plain text
+  for (const TypeRule& rule : kRules) {
+    if (rule.oid == to.type_oid) return rule.codec(from, source_type);
+  }
+  return nullptr;
+}
+
+bool is_timestamp_or_time(uint32_t oid) { return oid == kTime || oid == kTimestamp || oid == kTimestamptz; }
+
+int integer_precision(const arrow::DataType& type) {
+  if (arrow::is_decimal(type.id())) return static_cast<const arrow::DecimalType&>(type).precision();
+  constexpr std::array<int, 4> kDigits{3, 5, 10, 20};
+  return kDigits[type.byte_width() == 1 ? 0 : type.byte_width() == 2 ? 1 : type.byte_width() == 4 ? 2 : 3];
+}
+
+void set_numeric_target(const arrow::DataType& from, const TargetColumn& to, EncoderColumn& column) {
+  if (arrow::is_decimal(from.id())) column.source_scale = static_cast<const arrow::DecimalType&>(from).scale();
+  if (to.typmod < kTypmodHeader) return;
+  const int precision = ((to.typmod - kTypmodHeader) >> 16) & 0xffff;
+  const int scale = (((to.typmod - kTypmodHeader) & 0x7ff) ^ 1024) - 1024;
+  // Where every value of the source type fits, nothing is left to check.
+  const bool is_number = arrow::is_decimal(from.id()) || arrow::is_integer(from.id());
+  if (is_number && scale >= column.source_scale && precision - scale >= integer_precision(from) - column.source_scale) return;
+  column.precision = precision;
+  column.scale = scale;
+}
+
+std::optional<EncoderColumn> encoder_column(int field, const arrow::DataType& from, const std::string& source_type,
+                                            const TargetColumn& to) {
+  EncoderColumn column{
+      .field = field, .name = to.name, .type = to.type, .codec = codec_for(from, source_type, to), .not_null = to.not_null};
+  if (column.codec == nullptr) return std::nullopt;
+  if (to.type_oid == kNumeric) set_numeric_target(from, to, column);
+  if (is_timestamp_or_time(to.type_oid) && to.typmod >= 0) column.fraction_digits = to.typmod;
+  if ((to.type_oid == kVarchar || to.type_oid == kBpchar) && to.typmod >= kTypmodHeader)
+    column.length_max = to.typmod - kTypmodHeader;
+  if (to.element_oid == 0) return column;
+  // An array column's typmod is its elements'.
+  TargetColumn element{.name = to.name, .type = to.type, .type_oid = to.element_oid, .typmod = to.typmod};
+  const auto child = encoder_column(0, *from.field(0)->type(), "", element);
+  if (!child) return std::nullopt;
+  column.element_oid = to.element_oid;
+  column.element = std::make_shared<EncoderColumn>(*child);
+  return column;
+}
+
+std::string base_word(const std::string& source_type) { return source_type.substr(0, source_type.find('(')); }
+
+std::string integer_ddl(const arrow::DataType& type, const std::string& source_type) {
+  if (base_word(source_type) == "NUMBER") {
+    const int precision = std::atoi(source_type.c_str() + std::string_view("NUMBER(").size());
+    return precision <= 4 ? "smallint" : precision <= 9 ? "integer" : "bigint";
+  }
+  switch (type.id()) {
+    case arrow::Type::INT8:
+    case arrow::Type::UINT8:
+    case arrow::Type::INT16: return "smallint";
+    case arrow::Type::UINT16:
+    case arrow::Type::INT32: return "integer";
+    case arrow::Type::UINT64: return "numeric(20,0)";  // half of its values do not fit bigint
+    default: return "bigint";
+  }
+}
+
+std::string text_ddl(const std::string& source_type) {
+  static const std::map<std::string, std::string> types{{"VARIANT", "jsonb"}, {"OBJECT", "jsonb"},     {"ARRAY", "jsonb"},
+                                                        {"MAP", "jsonb"},     {"DECFLOAT", "numeric"}, {"UUID", "uuid"}};
+  const auto found = types.find(base_word(source_type));
+  return found == types.end() ? "text" : found->second;
+}
+
+// DDL for a new table's column; empty where PostgreSQL has no exact counterpart that we know.
+std::string default_type(const arrow::DataType& type, const std::string& source_type, IntegerMode integers) {
+  switch (type.id()) {
+    case arrow::Type::BOOL: return "boolean";
+    case arrow::Type::INT8:
+    case arrow::Type::INT16:
+    case arrow::Type::INT32:
+    case arrow::Type::INT64:
+    case arrow::Type::UINT8:
+    case arrow::Type::UINT16:
+    case arrow::Type::UINT32:
+    case arrow::Type::UINT64: return integer_ddl(type, source_type);
+    case arrow::Type::DECIMAL32:
+    case arrow::Type::DECIMAL64:
+    case arrow::Type::DECIMAL128:
+    case arrow::Type::DECIMAL256: {
+      const auto& decimal = static_cast<const arrow::DecimalType&>(type);
+      if (decimal.scale() == 0 && integers == IntegerMode::bigint && decimal.precision() <= 18 &&
+          base_word(source_type) == "NUMBER") {
+        return integer_ddl(type, source_type);
+      }
+      return decimal.scale() < 0 ? "" : fmt::format("numeric({},{})", decimal.precision(), decimal.scale());
+    }
+    case arrow::Type::HALF_FLOAT:
+    case arrow::Type::FLOAT: return "real";
+    case arrow::Type::DOUBLE: return "double precision";
+    case arrow::Type::DATE32:
+    case arrow::Type::DATE64: return "date";
+    case arrow::Type::TIME32:
+    case arrow::Type::TIME64: return "time";
+    case arrow::Type::TIMESTAMP: return is_zoned(type) ? "timestamp with time zone" : "timestamp";
+    case arrow::Type::STRING:
+    case arrow::Type::LARGE_STRING: return text_ddl(source_type);
+    case arrow::Type::BINARY:
+    case arrow::Type::LARGE_BINARY: return "bytea";
+    case arrow::Type::FIXED_SIZE_BINARY: return base_word(source_type) == "UUID" ? "uuid" : "bytea";
+    case arrow::Type::LIST:
+    case arrow::Type::LARGE_LIST: {
+      const std::string element = default_type(*type.field(0)->type(), "", integers);
+      return element.empty() || element.ends_with("[]") ? "" : element + "[]";
+    }
+    default: return "";
+  }
+}
+
+std::string source_type_of(const std::vector<SourceColumn>& source, int field) {
+  return static_cast<size_t>(field) < source.size() ? source[field].source_type : std::string();
+}
+
+[[noreturn]] void throw_problems(const char* code, const std::vector<std::string>& problems, const std::string& hint,
+                                 const std::string& where = "") {
+  throw ValueError(code, fmt::format("{}", fmt::join(problems, "; ")), {.where = where, .hint = hint});
+}
+
+void check_new_names(const std::vector<NewColumn>& columns) {
+  std::vector<std::string> problems;
+  std::set<std::string> seen;
+  for (const NewColumn& column : columns) {
+    if (column.name.empty())
+      problems.push_back("a column has an empty name");
+    else if (column.name.size() > kNameBytesMax)
+      problems.push_back(fmt::format("column {} is longer than {} bytes", column.name, kNameBytesMax));
+    if (std::find(kSystemColumns.begin(), kSystemColumns.end(), column.name) != kSystemColumns.end()) {
+      problems.push_back(fmt::format("column {} has the name of a system column", column.name));
+    }
+    if (!seen.insert(column.name).second) problems.push_back(fmt::format("two columns are called {}", column.name));
+  }
+  if (columns.size() > kColumnsMax)
+    problems.push_back(fmt::format("{} columns are more than the {} a table can have", columns.size(), kColumnsMax));
+  if (!problems.empty())
+    throw_problems("types.column_names", problems, "give the columns other names with query = \"select a as b …\"");
+}
+
+// By name as folded; failing that, without regard to case where only one column answers.
+const TargetColumn* find_target(const std::vector<TargetColumn>& target, const std::string& name) {
+  for (const TargetColumn& column : target) {
+    if (column.name == name) return &column;
+  }
+  const auto lower = [](std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text;
+  };
+  const TargetColumn* found = nullptr;
+  for (const TargetColumn& column : target) {
+    if (lower(column.name) != lower(name)) continue;
+    if (found != nullptr) return nullptr;
+    found = &column;
+  }
+  return found;
+}
+
+}  // namespace
+
+std::string target_column_name(const std::string& field_name) { return fold_to_postgres(field_name); }
+
+std::vector<NewColumn> plan_new_table(const arrow::Schema& schema, const std::vector<SourceColumn>& source,
+                                      IntegerMode integers) {
+  std::vector<NewColumn> columns;
+  std::vector<std::string> problems;
+  for (int i = 0; i < schema.num_fields(); ++i) {
+    const arrow::Field& field = *schema.field(i);
+    const std::string type = default_type(*field.type(), source_type_of(source, i), integers);
+    if (type.empty())
+      problems.push_back(fmt::format("column {} has the type {}, for which no PostgreSQL type is known", field.name(),
+                                     field.type()->ToString()));
+    const bool nullable = static_cast<size_t>(i) < source.size() ? source[i].nullable : field.nullable();
+    columns.push_back({.name = target_column_name(field.name()), .type = type, .not_null = !nullable});
+  }
+  if (!problems.empty())
+    throw_problems("types.unknown", problems, "leave the columns out, or convert them, with query = \"select …\"");
+  check_new_names(columns);
+  return columns;
+}
+
+std::vector<EncoderColumn> map_columns(const arrow::Schema& schema, const std::vector<SourceColumn>& source,
+                                       const std::vector<TargetColumn>& target, const std::string& table) {
+  std::vector<EncoderColumn> columns;
+  std::vector<std::string> problems;
+  std::set<std::string> filled;
+  for (int i = 0; i < schema.num_fields(); ++i) {
+    const arrow::Field& field = *schema.field(i);
+    const std::string name = target_column_name(field.name());
+    const TargetColumn* to = find_target(target, name);
+    if (to == nullptr) {
+      problems.push_back(fmt::format("the table has no column {}", name));
+      continue;
+    }
+    if (!filled.insert(to->name).second) problems.push_back(fmt::format("two columns of the file belong to column {}", to->name));
+    if (to->generated) problems.push_back(fmt::format("column {} is generated and takes no values", to->name));
+    auto column = encoder_column(i, *field.type(), source_type_of(source, i), *to);
+    if (column) {
+      columns.push_back(std::move(*column));
+    } else {
+      const std::string source_type = source_type_of(source, i);
+      problems.push_back(fmt::format("column {} of type {} cannot hold {} exactly", to->name, to->type,
+                                     source_type.empty() ? field.type()->ToString() : source_type));
+    }
+  }
+  for (const TargetColumn& column : target) {
+    if (column.not_null && !column.has_default && !column.generated && !filled.contains(column.name)) {
+      problems.push_back(fmt::format("column {} is NOT NULL, has no default, and the source has no such column", column.name));
+    }
+  }
+  if (problems.empty()) return columns;
+  throw_problems(
+      "types.mismatch", problems,
+      "change the table, pick and convert columns with query = \"select …\", or drop the table and let snowmelt make it",
+      "table " + table);
+}
+
+}  // namespace snowmelt

@@ -1,0 +1,95 @@
+#include "snowmelt/load/type_map.h"
+
+#include <gtest/gtest.h>
+
+#include "snowmelt/error.h"
+
+namespace snowmelt {
+namespace {
+
+struct Default {
+  std::shared_ptr<arrow::DataType> arrow;
+  const char* source;
+  const char* ddl;
+};
+
+TEST(TypeMap, NewTablesGetTheDocumentedTypes) {
+  const std::vector<Default> cases{
+      {arrow::int64(), "NUMBER(4,0)", "smallint"},
+      {arrow::int64(), "NUMBER(9,0)", "integer"},
+      {arrow::int64(), "NUMBER(10,0)", "bigint"},
+      {arrow::int64(), "NUMBER(38,0)", "bigint"},
+      {arrow::decimal128(38, 0), "NUMBER(38,0)", "numeric(38,0)"},
+      {arrow::decimal64(12, 2), "NUMBER(12,2)", "numeric(12,2)"},
+      {arrow::float64(), "FLOAT", "double precision"},
+      {arrow::utf8(), "TEXT", "text"},
+      {arrow::utf8(), "VARIANT", "jsonb"},
+      {arrow::utf8(), "OBJECT", "jsonb"},
+      {arrow::utf8(), "ARRAY", "jsonb"},
+      {arrow::utf8(), "DECFLOAT", "numeric"},
+      {arrow::utf8(), "UUID", "uuid"},
+      {arrow::boolean(), "BOOLEAN", "boolean"},
+      {arrow::date32(), "DATE", "date"},
+      {arrow::time64(arrow::TimeUnit::MICRO), "TIME(6)", "time"},
+      {arrow::timestamp(arrow::TimeUnit::MICRO), "TIMESTAMP_NTZ(9)", "timestamp"},
+      {arrow::timestamp(arrow::TimeUnit::MICRO, "UTC"), "TIMESTAMP_TZ(9)", "timestamp with time zone"},
+      {arrow::binary(), "BINARY", "bytea"},
+      {arrow::list(arrow::float32()), "VECTOR", "real[]"},
+      {arrow::uint64(), "", "numeric(20,0)"},
+      {arrow::int32(), "", "integer"},
+  };
+  for (const Default& c : cases) {
+    const auto schema = arrow::schema({arrow::field("C", c.arrow)});
+    const auto columns = plan_new_table(*schema, {{"C", c.source, false}}, IntegerMode::bigint);
+    EXPECT_EQ(columns.at(0).type, c.ddl) << c.source << " " << c.arrow->ToString();
+    EXPECT_EQ(columns.at(0).name, "c");
+    EXPECT_TRUE(columns.at(0).not_null);
+  }
+}
+
+std::string refusal(const auto& call) {
+  try {
+    call();
+  } catch (const ValueError& error) {
+    return error.what();
+  }
+  return "nothing was refused";
+}
+
+TEST(TypeMap, NamesThatCannotBeUsedAreAllNamed) {
+  const auto schema = arrow::schema({arrow::field("A", arrow::int64()), arrow::field("a", arrow::int64()),
+                                     arrow::field("CTID", arrow::int64()), arrow::field(std::string(64, 'x'), arrow::int64())});
+  const std::string text = refusal([&] { plan_new_table(*schema, {}, IntegerMode::bigint); });
+  EXPECT_NE(text.find("two columns are called a"), std::string::npos) << text;
+  EXPECT_NE(text.find("ctid"), std::string::npos);
+  EXPECT_NE(text.find("longer than 63 bytes"), std::string::npos);
+}
+
+TEST(TypeMap, EveryProblemWithAnExistingTableIsNamedAtOnce) {
+  const auto schema =
+      arrow::schema({arrow::field("N", arrow::utf8()), arrow::field("MISSING", arrow::int64()),
+                     arrow::field("T", arrow::timestamp(arrow::TimeUnit::MICRO)), arrow::field("G", arrow::int64())});
+  const std::vector<TargetColumn> target{{.name = "n", .type = "integer", .type_oid = 23},
+                                         {.name = "t", .type = "timestamp with time zone", .type_oid = 1184},
+                                         {.name = "g", .type = "bigint", .type_oid = 20, .generated = true},
+                                         {.name = "needed", .type = "text", .type_oid = 25, .not_null = true}};
+  const std::string text = refusal([&] { map_columns(*schema, {}, target, "public.t"); });
+  for (const char* part :
+       {"column n of type integer cannot hold string", "no column missing", "column t of type timestamp with time zone",
+        "column g is generated", "column needed is NOT NULL", "table public.t"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+}
+
+TEST(TypeMap, ColumnsAreFoundByNameWhateverTheirOrder) {
+  const auto schema = arrow::schema({arrow::field("B", arrow::int64()), arrow::field("Mixed", arrow::utf8())});
+  const std::vector<TargetColumn> target{
+      {.name = "mixed", .type_oid = 25}, {.name = "extra", .type_oid = 25}, {.name = "b", .type_oid = 20}};
+  const auto columns = map_columns(*schema, {}, target, "t");
+  ASSERT_EQ(columns.size(), 2u);
+  EXPECT_EQ(columns[0].name, "b");
+  EXPECT_EQ(columns[1].name, "mixed");
+}
+
+}  // namespace
+}  // namespace snowmelt

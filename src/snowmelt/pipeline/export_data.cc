@@ -1,0 +1,35 @@
+#include "snowmelt/pipeline/export_data.h"
+
+#include "snowmelt/extract/snowflake_data_extractor.h"
+#include "snowmelt/pipeline/table_loop.h"
+
+namespace snowmelt {
+
+TableReport export_table(const TableConfig& table, const std::optional<Secret>& password,
+                         const std::filesystem::path& export_base_dir, ConnectionManager& conn_manager, const RunOptions& options,
+                         TableProgress* progress) {
+  SnowflakeDataExtractor extractor(conn_manager);
+  Extraction extraction = extractor.extract_table_chunks(table, {.directory = export_base_dir,
+                                                                 .password = password,
+                                                                 .part_size = options.export_.part_size,
+                                                                 .threads = options.export_.threads,
+                                                                 .compression_level = options.export_.compression_level,
+                                                                 .progress = progress,
+                                                                 .stop = options.stop});
+  const Manifest& manifest = extraction.finish();
+  TableReport report{.source = table.name, .status = RunStatus::ok};
+  report.rows = manifest.rows;
+  report.bytes = manifest.bytes;
+  report.parts = static_cast<int64_t>(manifest.parts.size());
+  return report;
+}
+
+RunReport export_data(const std::vector<TableConfig>& tables, ConnectionManager& conn_manager, const RunOptions& options) {
+  return for_each_table(
+      tables, options, [&] { conn_manager.get_connection(); },
+      [&](const TableConfig& table, TableProgress& progress) {
+        return export_table(table, options.password, options.export_.directory, conn_manager, options, &progress);
+      });
+}
+
+}  // namespace snowmelt

@@ -1,0 +1,41 @@
+// Many tables out of Snowflake through one manager: one login.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <stop_token>
+
+#include "snowmelt/config.h"
+#include "snowmelt/connections/base_connection.h"
+#include "snowmelt/pipeline/run_report.h"
+#include "snowmelt/progress.h"
+#include "snowmelt/secret.h"
+
+namespace snowmelt {
+
+// Told what happens to which table; called from the run's own threads, one call at a time a table.
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+  // `progress` lives until table_finished().
+  virtual void table_started(size_t index, const TableConfig& table, const TableProgress& progress) = 0;
+  virtual void table_finished(size_t index, const TableReport& report) = 0;
+};
+
+struct RunOptions {
+  ExportConfig export_;            // directory, part size, threads
+  std::optional<Secret> password;  // of the Parquet files (D9), never a login
+  int jobs = 2;                    // tables exported at the same time; they share export_.threads
+  RunObserver* observer = nullptr;
+  std::stop_token stop;
+};
+
+// Exports one table to <export_base_dir>/<source>/. Throws.
+TableReport export_table(const TableConfig& table, const std::optional<Secret>& password,
+                         const std::filesystem::path& export_base_dir, ConnectionManager& conn_manager,
+                         const RunOptions& options = {}, TableProgress* progress = nullptr);
+
+// Exports every table; one failed table does not stop the others, a refused login does. Throws nothing of the tables.
+RunReport export_data(const std::vector<TableConfig>& tables, ConnectionManager& conn_manager, const RunOptions& options);
+
+}  // namespace snowmelt

@@ -1,0 +1,20 @@
+// Many exported tables into PostgreSQL through one manager: one connection.
+#pragma once
+
+#include "snowmelt/load/postgresql_data_loader.h"
+#include "snowmelt/pipeline/export_data.h"
+
+namespace snowmelt {
+
+// Loads <import_base_dir>/<source>/ into the table's target, publishes and commits it. Throws; nothing of it stays then.
+TableReport import_table(const TableConfig& table, const std::optional<Secret>& password,
+                         const std::filesystem::path& import_base_dir, ConnectionManager& conn_manager,
+                         const RunOptions& options = {}, TableProgress* progress = nullptr);
+
+// The same from parts that may still be in the making (snowmelt run).
+TableReport import_parts(PartSource& parts, const TableConfig& table, const std::optional<Secret>& password,
+                         ConnectionManager& conn_manager, const RunOptions& options, TableProgress* progress);
+
+RunReport import_data(const std::vector<TableConfig>& tables, ConnectionManager& conn_manager, const RunOptions& options);
+
+}  // namespace snowmelt

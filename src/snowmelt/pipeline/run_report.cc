@@ -1,0 +1,83 @@
+#include "snowmelt/pipeline/run_report.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <random>
+
+namespace snowmelt {
+namespace {
+
+nlohmann::ordered_json to_json_value(const ReportError& error) {
+  return {{"exit_code", error.exit_code}, {"kind", error.kind}, {"code", error.code}, {"message", error.message}};
+}
+
+}  // namespace
+
+std::string_view to_string(RunStatus status) noexcept {
+  switch (status) {
+    case RunStatus::ok: return "ok";
+    case RunStatus::failed: return "failed";
+    case RunStatus::skipped: return "skipped";
+    case RunStatus::interrupted: return "interrupted";
+  }
+  return "failed";
+}
+
+ReportError ReportError::from(const Error& error) {
+  return {error.exit_code(), std::string(to_string(error.kind())), error.code(), error.what()};
+}
+
+void TableReport::fail(const Error& cause) {
+  status = cause.kind() == ErrorKind::interrupted ? RunStatus::interrupted : RunStatus::failed;
+  error = ReportError::from(cause);
+}
+
+int RunReport::exit_code() const {
+  if (error) return error->exit_code;
+  for (const TableReport& table : tables) {
+    if (table.error) return table.error->exit_code;
+  }
+  return 0;
+}
+
+void RunReport::conclude() {
+  const auto any = [&](RunStatus wanted) {
+    return std::any_of(tables.begin(), tables.end(), [&](const TableReport& table) { return table.status == wanted; });
+  };
+  const bool stopped = error && error->exit_code == static_cast<int>(ErrorKind::interrupted);
+  if (stopped || any(RunStatus::interrupted))
+    status = RunStatus::interrupted;
+  else if (error || any(RunStatus::failed) || any(RunStatus::skipped))
+    status = RunStatus::failed;
+  else
+    status = RunStatus::ok;
+}
+
+std::string RunReport::to_json() const {
+  nlohmann::ordered_json report = {{"run_id", run_id}, {"status", to_string(status)}, {"logins", logins}};
+  report["tables"] = nlohmann::ordered_json::array();
+  for (const TableReport& table : tables) {
+    nlohmann::ordered_json entry = {{"source", table.source},
+                                    {"target", table.target},
+                                    {"rows", table.rows},
+                                    {"bytes", table.bytes},
+                                    {"seconds", table.seconds},
+                                    {"parts", table.parts},
+                                    {"status", to_string(table.status)}};
+    if (table.error) entry["error"] = to_json_value(*table.error);
+    report["tables"].push_back(std::move(entry));
+  }
+  report["seconds"] = seconds;
+  if (error) report["error"] = to_json_value(*error);
+  return report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+std::string new_run_id() {
+  std::random_device random;
+  return fmt::format("{:%Y%m%dT%H%M%SZ}-{:06x}", fmt::gmtime(std::time(nullptr)), random() & 0xffffffu);
+}
+
+}  // namespace snowmelt

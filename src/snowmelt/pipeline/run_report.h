@@ -1,0 +1,57 @@
+// What a run did, as data: the summary table and --json are both written from it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "snowmelt/error.h"
+
+namespace snowmelt {
+
+enum class RunStatus { ok, failed, skipped, interrupted };
+std::string_view to_string(RunStatus status) noexcept;
+
+struct ReportError {
+  int exit_code = 0;
+  std::string kind;
+  std::string code;
+  std::string message;  // the whole text, place and remedy included
+
+  static ReportError from(const Error& error);
+};
+
+struct TableReport {
+  std::string source;  // the folded name, or the query's name
+  std::string target;  // empty for an export
+  int64_t rows = 0;
+  int64_t bytes = 0;  // of the Parquet parts
+  double seconds = 0;
+  int64_t parts = 0;
+  RunStatus status = RunStatus::skipped;
+  std::optional<ReportError> error;
+
+  void fail(const Error& error);  // sets status and error; Interrupted is "interrupted"
+};
+
+struct RunReport {
+  std::string run_id;
+  RunStatus status = RunStatus::ok;
+  int64_t logins = 0;
+  std::vector<TableReport> tables;
+  double seconds = 0;
+  std::optional<ReportError> error;  // what stopped the run before its tables: configuration, login, no server
+
+  // The first failure's; 0 when all is done.
+  int exit_code() const;
+  // Status from the tables' and the run's own error.
+  void conclude();
+  std::string to_json() const;
+};
+
+// Sortable and unique: "20261123T235001Z-1f3a9c".
+std::string new_run_id();
+
+}  // namespace snowmelt

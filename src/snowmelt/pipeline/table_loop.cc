@@ -1,0 +1,43 @@
+#include "snowmelt/pipeline/table_loop.h"
+
+namespace snowmelt {
+
+bool ends_the_run(const ReportError& error) {
+  return error.exit_code == static_cast<int>(ErrorKind::authentication) ||
+         error.exit_code == static_cast<int>(ErrorKind::interrupted);
+}
+
+RunReport empty_report(const std::vector<TableConfig>& tables, bool with_targets) {
+  RunReport report;
+  report.run_id = new_run_id();
+  for (const TableConfig& table : tables) {
+    report.tables.push_back({.source = table.name, .target = with_targets ? table.target : std::string(), .error = std::nullopt});
+  }
+  return report;
+}
+
+void run_one_table(TableReport& report, size_t index, const TableConfig& table, const RunOptions& options,
+                   const std::function<TableReport(const TableConfig&, TableProgress&)>& body) {
+  const Stopwatch watch;
+  TableProgress progress;
+  if (options.observer != nullptr) options.observer->table_started(index, table, progress);
+  catching([&] { report = body(table, progress); }, [&](const Error& error) { report.fail(error); });
+  report.seconds = watch.seconds();
+  if (options.observer != nullptr) options.observer->table_finished(index, report);
+}
+
+RunReport for_each_table(const std::vector<TableConfig>& tables, const RunOptions& options, const std::function<void()>& connect,
+                         const std::function<TableReport(const TableConfig&, TableProgress&)>& body) {
+  const Stopwatch watch;
+  RunReport report = empty_report(tables, true);
+  catching(connect, [&](const Error& error) { report.error = ReportError::from(error); });
+  for (size_t i = 0; i < tables.size() && !report.error; ++i) {
+    run_one_table(report.tables[i], i, tables[i], options, body);
+    if (report.tables[i].error && ends_the_run(*report.tables[i].error)) break;
+  }
+  report.seconds = watch.seconds();
+  report.conclude();
+  return report;
+}
+
+}  // namespace snowmelt
