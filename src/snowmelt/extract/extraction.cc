@@ -225,5 +225,6 @@ const Manifest& Extraction::finish() {
 
 const fs::path& Extraction::directory() const { return impl_->job.directory; }
 const std::string& Extraction::salt() const { return impl_->job.manifest.salt; }
+const std::string& Extraction::export_id() const { return impl_->job.manifest.export_id; }
 
 }  // namespace snowmelt

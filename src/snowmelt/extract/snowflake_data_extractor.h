@@ -48,6 +48,8 @@ class Extraction {
   const std::filesystem::path& directory() const;
   // Of the encryption, hex; empty for plain parts.
   const std::string& salt() const;
+  // The manifest's export_id, known from the start.
+  const std::string& export_id() const;
 
  private:
   std::unique_ptr<Impl> impl_;

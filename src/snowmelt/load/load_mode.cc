@@ -2,78 +2,193 @@
 
 #include <fmt/format.h>
 
+#include <map>
+
 #include "snowmelt/error.h"
+#include "snowmelt/load/table_swap.h"
 
 namespace snowmelt {
 namespace {
 
-std::string one(PostgresConnection& connection, std::string_view sql, const std::vector<Value>& parameters) {
-  const auto result = connection.execute(sql, parameters);
-  return result.rows.empty() ? std::string() : result.rows[0][0].value_or("");
+constexpr const char* kLedgerName = "snowmelt_ledger";
+
+// Domains are followed to their base type, whose encoding their values have.
+constexpr const char* kColumns = R"(
+with recursive base as (
+  select a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) as declared, a.atttypid as type, a.atttypmod as typmod,
+         a.attnotnull as not_null, a.atthasdef or a.attidentity <> '' as has_default, a.attgenerated <> '' as generated
+  from pg_catalog.pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+  union all
+  select b.attnum, b.attname, b.declared, t.typbasetype, t.typtypmod, b.not_null or t.typnotnull,
+         b.has_default or t.typdefault is not null, b.generated
+  from base b join pg_catalog.pg_type t on t.oid = b.type where t.typtype = 'd')
+select b.attname, b.declared, b.type, b.typmod, t.typtype, case when t.typcategory = 'A' and t.typlen = -1 then t.typelem else 0 end,
+       t.typname, b.not_null, b.has_default, b.generated
+from base b join pg_catalog.pg_type t on t.oid = b.type where t.typtype <> 'd' order by b.attnum)";
+
+std::string kind_name(char kind) {
+  static const std::map<char, std::string> names{
+      {'v', "a view"},   {'m', "a materialized view"}, {'f', "a foreign table"}, {'S', "a sequence"}, {'i', "an index"},
+      {'I', "an index"}, {'c', "a composite type"}};
+  const auto found = names.find(kind);
+  return found == names.end() ? "no table" : found->second;
+}
+
+std::string mode_name(LoadMode mode) {
+  return mode == LoadMode::create     ? "create"
+         : mode == LoadMode::replace  ? "replace"
+         : mode == LoadMode::truncate ? "truncate"
+                                      : "append";
+}
+
+std::string quoted_list(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + quote_identifier(name);
+  return list;
 }
 
 }  // namespace
 
 TableLoad::TableLoad(PostgresConnection& connection, const std::string& target, LoadMode mode)
     : connection_(connection), mode_(mode) {
-  const auto parts = parse_name(target, Fold::lower, 2);
+  find(target);
+  refuse_or_accept();
+  if (exists()) read_columns();
+}
+
+TableLoad::~TableLoad() = default;
+
+void TableLoad::find(const std::string& target) {
+  const std::vector<std::string> parts = parse_name(target, Fold::lower, 2);
   table_ = parts.back();
-  schema_ = parts.size() == 2 ? parts[0] : one(connection, "select current_schema()", {});
+  constexpr const char* kFind = R"(
+select n.nspname, c.oid, c.relkind from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relname = $1 and n.nspname = any (case when $2::text is null then pg_catalog.current_schemas(false) else array[$2::name] end)
+order by pg_catalog.array_position(pg_catalog.current_schemas(false), n.nspname) limit 1)";
+  const Value schema = parts.size() == 2 ? Value(parts[0]) : std::nullopt;
+  const auto found = connection_.execute(kFind, {table_, schema});
+  if (!found.rows.empty()) {
+    schema_ = *found.rows[0][0];
+    oid_ = *found.rows[0][1];
+    kind_ = (*found.rows[0][2])[0];
+  } else if (schema) {
+    schema_ = *schema;
+  } else {
+    const Value current = connection_.execute("select pg_catalog.current_schema()").rows.at(0).at(0);
+    if (!current)
+      throw PostgresError("postgres.no_schema", "search_path names no schema that exists",
+                          {.where = target, .hint = "write the target as schema.table"});
+    schema_ = *current;
+  }
   display_name_ = schema_ + "." + table_;
   qualified_ = quote_identifier(schema_) + "." + quote_identifier(table_);
-  look();
-  if (exists_ && mode == LoadMode::create)
-    throw PostgresError("postgres.table_exists", "the table exists already", {.where = display_name_, .hint = "set mode"});
 }
 
-void TableLoad::look() {
-  columns_.clear();
-  const std::string oid = one(connection_,
-                              "select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
-                              "where n.nspname=$1 and c.relname=$2",
-                              {schema_, table_});
-  exists_ = !oid.empty();
-  if (!exists_) return;
-  const auto result = connection_.execute(
-      "select a.attname, format_type(a.atttypid,a.atttypmod), a.atttypid, a.atttypmod, t.typtype, case when t.typcategory='A' "
-      "then t.typelem else 0 end, t.typname, a.attnotnull, a.atthasdef, a.attgenerated "
-      "from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid=a.atttypid where a.attrelid=$1 and a.attnum>0 and not "
-      "a.attisdropped order by a.attnum",
-      {oid});
-  for (const Row& r : result.rows) {
-    columns_.push_back({.name = *r[0],
-                        .type = *r[1],
-                        .type_oid = (uint32_t)std::stoul(*r[2]),
-                        .typmod = std::stoi(*r[3]),
-                        .kind = (*r[4])[0],
-                        .element_oid = (uint32_t)std::stoul(*r[5]),
-                        .base_name = *r[6],
-                        .not_null = *r[7] == "t",
-                        .has_default = *r[8] == "t",
-                        .generated = !r[9]->empty()});
+void TableLoad::refuse_or_accept() {
+  if (exists() && mode_ == LoadMode::create) {
+    throw PostgresError(
+        "postgres.table_exists",
+        kind_ == 'r' || kind_ == 'p' ? "the table exists already"
+                                     : fmt::format("{} of that name exists already", kind_name(kind_)),
+        {.where = display_name_, .hint = "set mode = \"replace\", \"truncate\" or \"append\", or drop it", .sqlstate = "42P07"});
+  }
+  if (!exists() && (mode_ == LoadMode::truncate || mode_ == LoadMode::append)) {
+    throw PostgresError("postgres.table_missing",
+                        fmt::format("there is no such table, and mode = \"{}\" makes none", mode_name(mode_)),
+                        {.where = display_name_, .hint = "set mode = \"create\" or \"replace\"", .sqlstate = "42P01"});
+  }
+  if (exists() && kind_ != 'r' && kind_ != 'p') {
+    throw PostgresError("postgres.not_a_table", fmt::format("the target is {}, which cannot be loaded", kind_name(kind_)),
+                        {.where = display_name_, .hint = "name a table as target", .sqlstate = "42809"});
   }
 }
 
-bool TableLoad::already_loaded(const std::string&) { return false; }
+void TableLoad::read_columns() {
+  const auto number = [](const Value& value) { return static_cast<uint32_t>(std::stoul(value.value())); };
+  columns_.clear();
+  for (const Row& row : connection_.execute(kColumns, {oid_}).rows) {
+    columns_.push_back({.name = *row[0],
+                        .type = *row[1],
+                        .type_oid = number(row[2]),
+                        .typmod = std::stoi(*row[3]),
+                        .kind = (*row[4])[0],
+                        .element_oid = number(row[5]),
+                        .base_name = *row[6],
+                        .not_null = *row[7] == "t",
+                        .has_default = *row[8] == "t",
+                        .generated = *row[9] == "t"});
+  }
+}
+
+bool TableLoad::already_loaded(const std::string& export_id) {
+  const std::string ledger = quote_identifier(schema_) + "." + kLedgerName;
+  // Two first loads at once would both make the ledger, and one would fail; two loads of one export would both append it.
+  connection_.execute("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))",
+                      {"snowmelt " + display_name_});
+  connection_.execute("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))",
+                      {"snowmelt ledger " + schema_});
+  const auto there = connection_.execute("select pg_catalog.to_regclass($1)", {ledger});
+  if (!there.rows.at(0).at(0)) {
+    connection_.execute(
+        "create table " + ledger +
+        " (target text, export_id text, rows bigint not null, loaded_at timestamptz not null default pg_catalog.now(), "
+        "primary key (target, export_id))");
+  }
+  return !connection_.execute("select from " + ledger + " where target = $1 and export_id = $2", {table_, export_id})
+              .rows.empty();
+}
+
+void TableLoad::make_table(const std::vector<NewColumn>& new_table) {
+  std::string columns;
+  for (const NewColumn& column : new_table) {
+    columns += fmt::format("{}{} {}{}", columns.empty() ? "" : ", ", quote_identifier(column.name), column.type,
+                           column.not_null ? " not null" : "");
+  }
+  const auto schema = connection_.execute("select from pg_catalog.pg_namespace where nspname = $1", {schema_});
+  if (schema.rows.empty()) connection_.execute("create schema if not exists " + quote_identifier(schema_));
+  connection_.execute(fmt::format("create table {} ({})", qualified_, columns));
+  oid_ = connection_.execute("select $1::pg_catalog.regclass::pg_catalog.oid", {qualified_}).rows.at(0).at(0).value();
+  kind_ = 'r';
+  read_columns();
+}
+
+void TableLoad::empty_table() {
+  const auto referencing = connection_.execute(
+      "select distinct k.conrelid::pg_catalog.regclass::text from pg_catalog.pg_constraint k where k.confrelid = $1 and "
+      "k.contype = 'f' and k.conrelid <> $1",
+      {oid_});
+  if (!referencing.rows.empty()) {
+    std::string tables;
+    for (const Row& row : referencing.rows) tables += (tables.empty() ? "" : ", ") + *row[0];
+    throw PostgresError(
+        "postgres.referenced", fmt::format("foreign keys of {} refer to the table, so it cannot be emptied", tables),
+        {.where = display_name_, .hint = "drop those foreign keys first, or use mode = \"append\"", .sqlstate = "0A000"});
+  }
+  connection_.execute("truncate table " + qualified_);
+}
 
 std::string TableLoad::prepare(const std::vector<NewColumn>& new_table, const std::vector<std::string>& columns) {
-  if (!exists_) {
-    connection_.execute("create schema if not exists " + quote_identifier(schema_));
-    std::string ddl = "create table " + qualified_ + " (";
-    for (size_t i = 0; i < new_table.size(); ++i)
-      ddl += fmt::format("{}{} {}{}", i ? ", " : "", quote_identifier(new_table[i].name), new_table[i].type,
-                         new_table[i].not_null ? " not null" : "");
-    connection_.execute(ddl + ")");
-    look();
-  } else if (mode_ != LoadMode::append) {
-    connection_.execute("truncate " + qualified_);
+  if (columns.empty()) throw BugError("load.no_columns", "there is no column to load");
+  bool fresh = mode_ != LoadMode::append;
+  std::string into = qualified_;
+  if (!exists()) {
+    make_table(new_table);
+  } else if (mode_ == LoadMode::replace && (swap_ = TableSwap::plan(connection_, oid_, schema_, table_)) != nullptr) {
+    swap_->make_staging();
+    into = swap_->staging();
+  } else if (fresh) {
+    empty_table();         // readers wait until the end: they see the old content or the new one
+    fresh = kind_ == 'r';  // COPY FREEZE is not for partitioned tables
   }
-  std::string names;
-  for (const auto& c : columns) names += (names.empty() ? "" : ", ") + quote_identifier(c);
-  return fmt::format("copy {} ({}) from stdin with (format binary{})", qualified_, names,
-                     mode_ == LoadMode::append ? "" : ", freeze");
+  return fmt::format("copy {} ({}) from stdin with (format binary{})", into, quoted_list(columns), fresh ? ", freeze" : "");
 }
 
-void TableLoad::publish(const std::string&, int64_t) {}
+void TableLoad::publish(const std::string& export_id, int64_t rows) {
+  if (swap_) swap_->publish();
+  if (mode_ != LoadMode::append || export_id.empty()) return;
+  connection_.execute(
+      fmt::format("insert into {}.{} (target, export_id, rows) values ($1, $2, $3)", quote_identifier(schema_), kLedgerName),
+      {table_, export_id, std::to_string(rows)});
+}
 
 }  // namespace snowmelt

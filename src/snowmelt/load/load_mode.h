@@ -2,6 +2,7 @@
 // the connection, so that a rollback (to a savepoint) undoes everything.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,34 +12,38 @@
 
 namespace snowmelt {
 
+class TableSwap;
+
 class TableLoad {
  public:
   // Looks at `target` ("schema.table", names as PostgreSQL folds them; without a schema the first one of search_path that
   // has the table, else the one new tables go to). Throws PostgresError before any change: create on an existing table,
   // truncate or append on a missing one, a view, foreign table or other relation that cannot be loaded.
   TableLoad(PostgresConnection& connection, const std::string& target, LoadMode mode);
+  ~TableLoad();
 
   // False: the caller plans the table with plan_new_table().
-  bool exists() const { return exists_; }
+  bool exists() const { return !oid_.empty(); }
   const std::vector<TargetColumn>& columns() const { return columns_; }
   const std::string& display_name() const { return display_name_; }  // schema.table, for messages
 
-  // append only: whether this export is in the target already (exactly once; the ledger knows). The row is taken with a lock,
-  // so that a second process loading the same export waits.
+  // append only: whether this export is in the target already (the ledger knows). A second process that loads into the same
+  // target meanwhile waits here.
   bool already_loaded(const std::string& export_id);
 
-  // Makes the table (`new_table`, when it does not exist; a missing schema too), or the staging table, or empties the table.
+  // Makes the table (`new_table`, when it does not exist; a missing schema too) or the staging table, or empties the table.
   // Returns the statement for copy_in() over `columns` (names in file order): FREEZE where this transaction made the table.
   std::string prepare(const std::vector<NewColumn>& new_table, const std::vector<std::string>& columns);
 
-  // After COPY has ended and the counts agree: puts the staging table in the target's place, analyzes it, writes the ledger's
-  // row.
+  // After COPY has ended and the counts agree: puts the staging table in the target's place, or writes the ledger's row.
   void publish(const std::string& export_id, int64_t rows);
 
  private:
-  void look();
-  void refuse_or_accept(char relkind);
+  void find(const std::string& target);
+  void refuse_or_accept();
+  void read_columns();
   void make_table(const std::vector<NewColumn>& new_table);
+  void empty_table();
 
   PostgresConnection& connection_;
   LoadMode mode_;
@@ -46,10 +51,10 @@ class TableLoad {
   std::string table_;
   std::string display_name_;
   std::string qualified_;  // quoted
-  bool exists_ = false;
-  uint32_t oid_ = 0;
+  std::string oid_;        // empty: there is no such table
+  char kind_ = 0;          // pg_class.relkind
   std::vector<TargetColumn> columns_;
-  std::string staging_;  // quoted and qualified; empty when COPY goes straight into the target
+  std::unique_ptr<TableSwap> swap_;  // null when COPY goes straight into the target
 };
 
 }  // namespace snowmelt

@@ -16,6 +16,8 @@ namespace {
 // Parts on their way from the exporter to the loader of one table. They are files: the queue costs no memory.
 class PartQueue : public PartSource {
  public:
+  // Before the first part, which the loader waits for.
+  void set_export_id(std::string id) { export_id_ = std::move(id); }
   void push(Part part) {
     std::lock_guard lock(mutex_);
     parts_.push_back(std::move(part));
@@ -46,11 +48,13 @@ class PartQueue : public PartSource {
     return std::nullopt;
   }
   std::optional<int64_t> expected_rows() const override { return rows_; }
+  std::string export_id() const override { return export_id_; }
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Part> parts_;
+  std::string export_id_;
   std::optional<int64_t> rows_;
   std::exception_ptr error_;
   bool done_ = false;
@@ -128,6 +132,7 @@ class Run {
                                                                    .compression_level = options_.export_.compression_level,
                                                                    .progress = &run.progress,
                                                                    .stop = options_.stop});
+    run.queue.set_export_id(extraction.export_id());
     while (const auto part = extraction.next()) run.queue.push({extraction.directory() / part->file, extraction.salt()});
     const Manifest& manifest = extraction.finish();
     run.bytes = manifest.bytes;
