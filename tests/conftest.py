@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import pytest
+from program import Project
 from snowmelt_sandbox.postgres import PrivatePostgres
-
-ROOT = Path(__file__).resolve().parent.parent
-SNOWMELT = ROOT / "build" / "snowmelt"
 
 
 @pytest.fixture(scope="session")
@@ -33,66 +27,6 @@ def database(postgres: PrivatePostgres) -> Iterator[psycopg.Connection]:
         ).fetchall():
             connection.execute(f'drop schema "{schema}" cascade')
         connection.execute("create schema public")
-
-
-@dataclass
-class Outcome:
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def report(self) -> dict:
-        return json.loads(self.stdout)
-
-
-@dataclass
-class Project:
-    """A directory with a snowmelt.toml, and the command run in it."""
-
-    directory: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def configure(
-        self, *, snowflake: dict | None = None, postgres: str | None = None, tables: list[dict] = (), extra: str = ""
-    ) -> None:
-        def section(name: str, keys: dict) -> list[str]:
-            return [name, *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
-
-        lines = section("[snowflake]", snowflake or {})
-        lines += section("[postgres]", {"uri": postgres} if postgres else {})
-        lines += section("[export]", {"directory": str(self.export)})
-        lines.append(extra)
-        for table in tables:
-            lines += section("[[table]]", table)
-        self.write("\n".join(lines) + "\n")
-
-    def write(self, text: str) -> None:
-        (self.directory / "snowmelt.toml").write_text(text)
-        (self.directory / "snowmelt.toml").chmod(0o600)
-
-    @property
-    def export(self) -> Path:
-        return self.directory / "export"
-
-    def manifests(self) -> list[Path]:
-        return sorted(self.directory.rglob("*manifest*"))
-
-    def command(self, *arguments: str) -> list[str]:
-        return [str(SNOWMELT), *arguments]
-
-    def run(self, *arguments: str, timeout: float = 120, **environment: str) -> Outcome:
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.directory,
-            env={**os.environ, **self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture

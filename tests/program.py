@@ -1,0 +1,107 @@
+"""The program under test in a directory of its own, and what it leaves behind.
+
+Not in conftest.py: with a conftest.py in a folder below, that name says nothing to an import.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SNOWMELT = ROOT / "build" / "snowmelt"
+
+
+@dataclass
+class Outcome:
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def report(self) -> dict:
+        return json.loads(self.stdout)
+
+
+@dataclass
+class Project:
+    """A directory with a snowmelt.toml, and the command run in it."""
+
+    directory: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def configure(
+        self, *, snowflake: dict | None = None, postgres: str | None = None, tables: list[dict] = (), extra: str = ""
+    ) -> None:
+        def section(name: str, keys: dict) -> list[str]:
+            return [name, *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+
+        lines = section("[snowflake]", snowflake or {})
+        lines += section("[postgres]", {"uri": postgres} if postgres else {})
+        lines += section("[export]", {"directory": str(self.export)})
+        lines.append(extra)
+        for table in tables:
+            lines += section("[[table]]", table)
+        self.write("\n".join(lines) + "\n")
+
+    def write(self, text: str) -> None:
+        (self.directory / "snowmelt.toml").write_text(text)
+        (self.directory / "snowmelt.toml").chmod(0o600)
+
+    @property
+    def export(self) -> Path:
+        return self.directory / "export"
+
+    def manifests(self) -> list[Path]:
+        return sorted(self.directory.rglob("*manifest*"))
+
+    def unfinished(self) -> list[Path]:
+        """What a run that ended must not leave: temporary files, and parts that no manifest names."""
+        files = [f for f in self.directory.rglob("*") if f.is_file() and f.relative_to(self.directory).parts[0] != "home"]
+        named = {m.parent / part["file"] for m in self.manifests() for part in json.loads(m.read_text())["parts"]}
+        return [f for f in files if f.name.endswith(".tmp") or (f.suffix == ".parquet" and f not in named)]
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(SNOWMELT), *arguments]
+
+    # Nothing of the caller's own configuration, and no cache of his, is seen by the program.
+    def variables(self, **environment: str) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SNOWFLAKE_", "PG", "SNOWMELT_", "SF_"))}
+        (self.directory / "home").mkdir(exist_ok=True)
+        return {**inherited, "HOME": str(self.directory / "home"), **self.environment, **environment}
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """The command in a session of its own, so that what it leaves behind can be found."""
+        environment = self.variables(**options.pop("environment", {}))
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        return subprocess.Popen(self.command(*arguments), cwd=self.directory, env=environment, start_new_session=True, **options)
+
+    def run(self, *arguments: str, timeout: float = 120, **environment: str) -> Outcome:
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.directory,
+            env=self.variables(**environment),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def processes_of_session(session: int) -> list[int]:
+    """Processes that live in a session; zombies are dead."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, owner = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(owner) == session and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
