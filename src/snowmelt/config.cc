@@ -79,6 +79,7 @@ constexpr Key<ExportConfig> kExportKeys[] = {
     {"directory", &ExportConfig::directory},
     {"part_size", &ExportConfig::part_size},
     {"threads", &ExportConfig::threads},
+    {"memory_limit", &ExportConfig::memory_limit},
     {"compression_level", &ExportConfig::compression_level},
 };
 

@@ -108,7 +108,8 @@ void Extraction::Impl::start() {
     feeds.push_back(std::move(job.cursor_feed));  // a cursor is for one thread
   } else {
     const int threads = std::clamp(job.threads, 1, std::max(job.source->units(), 1));
-    for (int i = 0; i < threads; ++i) feeds.push_back(job.source->open_feed(job.http, RetryPolicy{}, stopping_.get_token()));
+    for (int i = 0; i < threads; ++i)
+      feeds.push_back(job.source->open_feed(job.http, RetryPolicy{}, job.budget, stopping_.get_token()));
   }
   running_ = static_cast<int>(feeds.size());
   for (auto& feed : feeds) {

@@ -33,6 +33,7 @@ struct ExtractionJob {
   PartWriterOptions writer;
   int64_t part_size = 32 << 20;
   int threads = 1;
+  std::shared_ptr<WorkBudget> budget;  // shared with other tables; null: no limit but the threads
   TableProgress* progress = nullptr;
   std::stop_token stop;
 };

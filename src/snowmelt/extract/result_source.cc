@@ -51,14 +51,19 @@ class CursorFeed : public UnitFeed {
 
 class ResultSource::Feed : public UnitFeed {
  public:
-  Feed(ResultSource& source, const HttpOptions& http, const RetryPolicy& retries, std::stop_token stop)
-      : source_(source), stop_(stop), downloader_(http, retries, std::move(stop)) {}
+  Feed(ResultSource& source, const HttpOptions& http, const RetryPolicy& retries, std::shared_ptr<WorkBudget> budget,
+       std::stop_token stop)
+      : source_(source), budget_(std::move(budget)), stop_(stop), downloader_(http, retries, std::move(stop)) {}
 
   bool next(UnitData& unit) override {
     if (stop_.stop_requested()) return false;
     const size_t index = source_.next_unit_++;
     if (index >= source_.units_.size()) return false;
+    WorkBudget::Lease lease;
+    if (budget_) lease = budget_->acquire(source_.unit_bytes(source_.units_[index]), stop_);
+    if (stop_.stop_requested()) return false;
     read_counted(source_.units_[index], unit);
+    unit.lease = std::move(lease);
     return true;
   }
 
@@ -127,6 +132,7 @@ class ResultSource::Feed : public UnitFeed {
   }
 
   ResultSource& source_;
+  std::shared_ptr<WorkBudget> budget_;
   std::stop_token stop_;
   ChunkDownloader downloader_;
 };
@@ -155,14 +161,23 @@ ResultSource::ResultSource(std::shared_ptr<Connection> connection, StatementResu
   }
 }
 
-std::unique_ptr<UnitFeed> ResultSource::open_feed(const HttpOptions& http, const RetryPolicy& retries, std::stop_token stop) {
-  return std::make_unique<Feed>(*this, http, retries, std::move(stop));
+std::unique_ptr<UnitFeed> ResultSource::open_feed(const HttpOptions& http, const RetryPolicy& retries,
+                                                  std::shared_ptr<WorkBudget> budget, std::stop_token stop) {
+  return std::make_unique<Feed>(*this, http, retries, std::move(budget), std::move(stop));
 }
 
 std::string ResultSource::unit_name(const Unit& unit) const {
   if (unit.chunk < 0) return "the inline batch";
   const std::lock_guard lock(mutex_);
   return fmt::format("chunk {} of {}", unit.chunk + 1, result_.chunks.size());
+}
+
+// The body, its inflated form, and as much again for what it becomes (one column at a time in Arrow, a row group in Parquet).
+int64_t ResultSource::unit_bytes(const Unit& unit) const {
+  const std::lock_guard lock(mutex_);
+  if (unit.chunk < 0) return static_cast<int64_t>(2 * result_.first_batch.size());
+  const ResultChunk& chunk = result_.chunks[static_cast<size_t>(unit.chunk)];
+  return chunk.compressed_size + 2 * chunk.uncompressed_size;
 }
 
 ResultSource::Address ResultSource::address(int chunk) const {

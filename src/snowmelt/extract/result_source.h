@@ -15,6 +15,7 @@
 #include "snowmelt/connections/snowflake_connection.h"
 #include "snowmelt/extract/result_chunks.h"
 #include "snowmelt/extract/snowflake_types.h"
+#include "snowmelt/extract/work_budget.h"
 
 namespace snowmelt {
 
@@ -25,6 +26,7 @@ struct UnitData {
   int64_t rows = 0;
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches = {};
   std::vector<Row> text_rows = {};
+  WorkBudget::Lease lease = {};  // of the memory above
 };
 
 // Gives units to one thread until there are none.
@@ -45,7 +47,8 @@ class ResultSource {
   int units() const { return static_cast<int>(units_.size()); }
 
   // A feed for one thread; feeds take units from one another's common list.
-  std::unique_ptr<UnitFeed> open_feed(const HttpOptions& http, const RetryPolicy& retries, std::stop_token stop);
+  std::unique_ptr<UnitFeed> open_feed(const HttpOptions& http, const RetryPolicy& retries, std::shared_ptr<WorkBudget> budget,
+                                      std::stop_token stop);
 
  private:
   class Feed;
@@ -62,6 +65,7 @@ class ResultSource {
   };
 
   std::string unit_name(const Unit& unit) const;
+  int64_t unit_bytes(const Unit& unit) const;
   Address address(int chunk) const;
   std::shared_ptr<arrow::Buffer> inline_stream() const;
   std::vector<Row> inline_rows() const;

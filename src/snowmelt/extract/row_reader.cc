@@ -107,7 +107,7 @@ class ArrowRows : public RowSource {
             result.row_type,
             TypeOptions{.integers = IntegerMode::numeric, .on_subsecond = SubsecondMode::nanos, .tz_offset = true})),
         source_(connection.shared_from_this(), result, converter_),
-        feed_(source_.open_feed(HttpOptions{}, RetryPolicy{}, {})) {
+        feed_(source_.open_feed(HttpOptions{}, RetryPolicy{}, nullptr, {})) {
     int field = 0;
     for (const SnowflakeColumn& column : result.row_type) {
       const bool zoned = column.type == "timestamp_tz";

@@ -157,7 +157,8 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   job.lock = std::make_unique<DirectoryLock>(job.directory);
   remove_unfinished_parts(job.directory);
   job.part_size = options.part_size;
-  job.threads = options.threads > 0 ? options.threads : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  job.threads = options.threads > 0 ? options.threads : default_threads();
+  job.budget = options.budget ? options.budget : std::make_shared<WorkBudget>(job.threads, default_memory_limit());
   job.progress = options.progress;
   job.stop = options.stop;
   job.writer.compression_level = options.compression_level;

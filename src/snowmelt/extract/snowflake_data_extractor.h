@@ -10,6 +10,7 @@
 
 #include "snowmelt/config.h"
 #include "snowmelt/connections/base_connection.h"
+#include "snowmelt/extract/work_budget.h"
 #include "snowmelt/progress.h"
 #include "snowmelt/storage/manifest.h"
 
@@ -27,6 +28,7 @@ struct ExtractOptions {
   int64_t part_size = 32 << 20;                // encoded bytes; a part is closed there or at 8 chunks
   int threads = 0;                             // 0: as many as cores
   int compression_level = 1;
+  std::shared_ptr<WorkBudget> budget;  // shared by the tables of a run; null: one of this table's own
   TableProgress* progress = nullptr;
   std::stop_token stop;
 };

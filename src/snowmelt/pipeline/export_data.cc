@@ -14,6 +14,7 @@ TableReport export_table(const TableConfig& table, const std::optional<Secret>& 
                                                                  .part_size = options.export_.part_size,
                                                                  .threads = options.export_.threads,
                                                                  .compression_level = options.export_.compression_level,
+                                                                 .budget = options.budget,
                                                                  .progress = progress,
                                                                  .stop = options.stop});
   const Manifest& manifest = extraction.finish();
@@ -24,9 +25,16 @@ TableReport export_table(const TableConfig& table, const std::optional<Secret>& 
   return report;
 }
 
-RunReport export_data(const std::vector<TableConfig>& tables, ConnectionManager& conn_manager, const RunOptions& options) {
+std::shared_ptr<WorkBudget> make_budget(const ExportConfig& settings) {
+  return std::make_shared<WorkBudget>(settings.threads > 0 ? settings.threads : default_threads(),
+                                      settings.memory_limit > 0 ? settings.memory_limit : default_memory_limit());
+}
+
+RunReport export_data(const std::vector<TableConfig>& tables, ConnectionManager& conn_manager, const RunOptions& run_options) {
+  RunOptions options = run_options;
+  if (!options.budget) options.budget = make_budget(options.export_);
   return for_each_table(
-      tables, options, [&] { conn_manager.get_connection(); },
+      tables, options, options.jobs, [&] { conn_manager.get_connection(); },
       [&](const TableConfig& table, TableProgress& progress) {
         return export_table(table, options.password, options.export_.directory, conn_manager, options, &progress);
       });

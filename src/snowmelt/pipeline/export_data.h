@@ -2,11 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <stop_token>
 
 #include "snowmelt/config.h"
 #include "snowmelt/connections/base_connection.h"
+#include "snowmelt/extract/work_budget.h"
 #include "snowmelt/pipeline/run_report.h"
 #include "snowmelt/progress.h"
 #include "snowmelt/secret.h"
@@ -28,7 +30,11 @@ struct RunOptions {
   int jobs = 2;                    // tables exported at the same time; they share export_.threads
   RunObserver* observer = nullptr;
   std::stop_token stop;
+  std::shared_ptr<WorkBudget> budget;  // shared by the tables; made from export_ where it is null
 };
+
+// One budget for all tables of a run, by its [export] settings.
+std::shared_ptr<WorkBudget> make_budget(const ExportConfig& settings);
 
 // Exports one table to <export_base_dir>/<source>/. Throws.
 TableReport export_table(const TableConfig& table, const std::optional<Secret>& password,

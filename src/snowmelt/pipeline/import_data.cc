@@ -32,7 +32,7 @@ TableReport import_table(const TableConfig& table, const std::optional<Secret>& 
 
 RunReport import_data(const std::vector<TableConfig>& tables, ConnectionManager& conn_manager, const RunOptions& options) {
   return for_each_table(
-      tables, options, [&] { conn_manager.get_connection(); },
+      tables, options, /*jobs=*/1, [&] { conn_manager.get_connection(); },
       [&](const TableConfig& table, TableProgress& progress) {
         return import_table(table, options.password, options.export_.directory, conn_manager, options, &progress);
       });

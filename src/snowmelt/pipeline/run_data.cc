@@ -130,6 +130,7 @@ class Run {
                                                                    .part_size = options_.export_.part_size,
                                                                    .threads = options_.export_.threads,
                                                                    .compression_level = options_.export_.compression_level,
+                                                                   .budget = options_.budget,
                                                                    .progress = &run.progress,
                                                                    .stop = options_.stop});
     run.queue.set_export_id(extraction.export_id());
@@ -182,7 +183,9 @@ class Run {
 
 RunReport run_data(const std::vector<TableConfig>& tables, SnowflakeConnectionManager& snowflake,
                    PostgresConnectionManager& postgres, const RunOptions& options) {
-  return Run(tables, snowflake, postgres, options)();
+  RunOptions shared = options;
+  if (!shared.budget) shared.budget = make_budget(options.export_);
+  return Run(tables, snowflake, postgres, shared)();
 }
 
 }  // namespace snowmelt

@@ -1,5 +1,9 @@
 #include "snowmelt/pipeline/table_loop.h"
 
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
 namespace snowmelt {
 
 bool ends_the_run(const ReportError& error) {
@@ -26,14 +30,23 @@ void run_one_table(TableReport& report, size_t index, const TableConfig& table, 
   if (options.observer != nullptr) options.observer->table_finished(index, report);
 }
 
-RunReport for_each_table(const std::vector<TableConfig>& tables, const RunOptions& options, const std::function<void()>& connect,
+RunReport for_each_table(const std::vector<TableConfig>& tables, const RunOptions& options, int jobs,
+                         const std::function<void()>& connect,
                          const std::function<TableReport(const TableConfig&, TableProgress&)>& body) {
   const Stopwatch watch;
   RunReport report = empty_report(tables, true);
   catching(connect, [&](const Error& error) { report.error = ReportError::from(error); });
-  for (size_t i = 0; i < tables.size() && !report.error; ++i) {
-    run_one_table(report.tables[i], i, tables[i], options, body);
-    if (report.tables[i].error && ends_the_run(*report.tables[i].error)) break;
+  std::atomic<size_t> next{report.error ? tables.size() : 0};
+  const auto work = [&] {
+    for (size_t i = next++; i < tables.size(); i = next++) {
+      run_one_table(report.tables[i], i, tables[i], options, body);
+      if (report.tables[i].error && ends_the_run(*report.tables[i].error)) next = tables.size();
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (int job = 1; job < std::min(jobs, static_cast<int>(tables.size())); ++job) others.emplace_back(work);
+    work();
   }
   report.seconds = watch.seconds();
   report.conclude();

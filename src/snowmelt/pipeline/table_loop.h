@@ -43,8 +43,9 @@ RunReport empty_report(const std::vector<TableConfig>& tables, bool with_targets
 void run_one_table(TableReport& report, size_t index, const TableConfig& table, const RunOptions& options,
                    const std::function<TableReport(const TableConfig&, TableProgress&)>& body);
 
-// The tables one after the other. `connect` is the first contact; when it fails every table is skipped.
-RunReport for_each_table(const std::vector<TableConfig>& tables, const RunOptions& options, const std::function<void()>& connect,
+// The tables in order, `jobs` of them at a time. `connect` is the first contact; when it fails every table is skipped.
+RunReport for_each_table(const std::vector<TableConfig>& tables, const RunOptions& options, int jobs,
+                         const std::function<void()>& connect,
                          const std::function<TableReport(const TableConfig&, TableProgress&)>& body);
 
 }  // namespace snowmelt
