@@ -1,7 +1,7 @@
 # Each target sets up what it needs on a fresh Debian 12 with Python 3.11 and git.
 SHELL := /bin/bash
 PRESET ?= release
-SCALE ?= 0.1
+SCALE ?=
 REPEAT ?= 3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -18,7 +18,7 @@ build: setup
 	@cmake --build --preset $(PRESET)
 
 demo: build
-	@$(VENV)/bin/python demo/demo.py --scale $(SCALE)
+	@$(VENV)/bin/python demo/demo.py --scale $(or $(SCALE),0.1)
 
 test: build lint test-unit test-go test-python
 
@@ -42,6 +42,10 @@ format: setup
 # Only for maintainers: newest versions that fit requirements.in, with hashes.
 lock:
 	@tools/lock
+
+bench: build
+	@bench/setup
+	@SCALE=$(or $(SCALE),1) REPEAT=$(REPEAT) $(VENV)/bin/python bench/run.py
 
 clean:
 	@rm -rf build build-*
