@@ -257,7 +257,9 @@ template <typename Enum, size_t N>
 Enum parse_word(const std::string& where, const toml::node& value, const std::string_view (&words)[N]) {
   const auto text = value.value_exact<std::string>();
   const auto* found = text ? std::find(words, words + N, *text) : words + N;
-  if (found == words + N) bad(where, fmt::format("expected one of: {}", fmt::join(words, ", ")));
+  if (found == words + N) {
+    bad(where, fmt::format("{} is not one of: {}", text ? fmt::format("\"{}\"", *text) : "this value", fmt::join(words, ", ")));
+  }
   return static_cast<Enum>(found - words);
 }
 

@@ -89,7 +89,7 @@ TEST_F(ConfigFile, RefusesByNameWithARemedy) {
       {"[snowflake]\nacount = 'a'\n", "the nearest known key is \"account\""},
       {"[snowflakes]\naccount = 'a'\n", "the nearest known key is \"snowflake\""},
       {"[[table]]\nsource = 'A'\ntarhet = 'b'\n", "the nearest known key is \"target\""},
-      {"[[table]]\nsource = 'A'\nmode = 'upsert'\n", "expected one of: create, replace, truncate, append"},
+      {"[[table]]\nsource = 'A'\nmode = 'upsert'\n", "\"upsert\" is not one of: create, replace, truncate, append"},
       {"[table]\nsource = 'A'\n", "two brackets"},
       {"[snowflake]\nport = 'x'\n", "whole number"},
       {"[snowflake\n", "config.not_toml"},
