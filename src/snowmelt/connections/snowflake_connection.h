@@ -140,7 +140,7 @@ class SnowflakeConnectionManager : public BaseConnectionManager {
   const SnowflakeConfig& config() const { return config_; }
 
   // A login that waits for a person ends when this is requested.
-  void set_stop_token(std::stop_token stop) { stop_ = std::move(stop); }
+  void set_stop_token(std::stop_token stop);
 
  protected:
   std::shared_ptr<Connection> open() override;
@@ -150,8 +150,8 @@ class SnowflakeConnectionManager : public BaseConnectionManager {
  private:
   SnowflakeConfig config_;
   std::shared_ptr<SnowflakeDriver> driver_;
+  mutable std::mutex logins_mutex_;  // of what follows
   std::stop_token stop_;
-  mutable std::mutex logins_mutex_;
   std::map<std::string, int64_t> logins_by_kind_;
 };
 
