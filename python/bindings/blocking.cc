@@ -1,5 +1,7 @@
 #include "blocking.h"
 
+#include <nanobind/stl/string.h>
+
 #include <string>
 #include <utility>
 #include <vector>

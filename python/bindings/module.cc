@@ -9,6 +9,7 @@ NB_MODULE(_snowmelt, module) {
   using namespace snowmelt::python;
   nanobind::set_leak_warnings(false);  // an error in a global variable at exit holds handles: no leak of ours
   snowmelt::install_row_reader();
+  snowmelt::set_row_reader_subseconds(snowmelt::SubsecondMode::truncate);
   install_log_queue();
   register_errors();
   module.attr("version") = SNOWMELT_VERSION;

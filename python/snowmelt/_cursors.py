@@ -248,6 +248,7 @@ def _boolean(text: str) -> bool:
 
 _SNOWFLAKE: dict[str, Converter] = {
     "real": float,
+    "decfloat": decimal.Decimal,
     "boolean": _boolean,
     "binary": bytes.fromhex,
     "date": _checked("date", _date),
