@@ -83,7 +83,7 @@ ColumnDescription column_of(nb::handle item) {
 
 class PythonCursor final : public Cursor {
  public:
-  explicit PythonCursor(nb::object cursor) : cursor_(std::move(cursor)) {}
+  PythonCursor(nb::object cursor, Raised raised) : cursor_(std::move(cursor)), raised_(std::move(raised)) {}
 
   void execute(std::string_view sql, const std::vector<Value>& parameters) override {
     nb::gil_scoped_acquire acquired;
@@ -111,11 +111,16 @@ class PythonCursor final : public Cursor {
 
   std::optional<Row> fetchone() override {
     nb::gil_scoped_acquire acquired;
-    const nb::object fetched = cursor_.get().attr("fetchone")();
-    if (fetched.is_none()) return std::nullopt;
-    Row row;
-    for (nb::handle item : fetched) row.push_back(value_of(item));
-    return row;
+    try {
+      const nb::object fetched = cursor_.get().attr("fetchone")();
+      if (fetched.is_none()) return std::nullopt;
+      Row row;
+      for (nb::handle item : fetched) row.push_back(value_of(item));
+      return row;
+    } catch (const nb::python_error& error) {
+      raised_->set(error);
+      throw;
+    }
   }
 
   void close() override {
@@ -125,28 +130,30 @@ class PythonCursor final : public Cursor {
 
  private:
   Reference cursor_;
+  Raised raised_;
   std::vector<ColumnDescription> description_;
 };
 
 class PythonConnection final : public Connection {
  public:
-  explicit PythonConnection(nb::object connection) : connection_(std::move(connection)) {}
+  PythonConnection(nb::object connection, Raised raised) : connection_(std::move(connection)), raised_(std::move(raised)) {}
   std::unique_ptr<Cursor> cursor() override {
     nb::gil_scoped_acquire acquired;
-    return std::make_unique<PythonCursor>(connection_.get().attr("cursor")());
+    return std::make_unique<PythonCursor>(connection_.get().attr("cursor")(), raised_);
   }
   bool is_open() const override { return true; }
 
  private:
   Reference connection_;
+  Raised raised_;
 };
 
 class PythonManager final : public ConnectionManager {
  public:
-  explicit PythonManager(nb::object manager) : manager_(std::move(manager)) {}
+  PythonManager(nb::object manager, Raised raised) : manager_(std::move(manager)), raised_(std::move(raised)) {}
   std::shared_ptr<Connection> get_connection() override {
     nb::gil_scoped_acquire acquired;
-    return connection_of(manager_.get().attr("get_connection")());
+    return connection_of(manager_.get().attr("get_connection")(), raised_);
   }
   void close() override {
     nb::gil_scoped_acquire acquired;
@@ -155,19 +162,20 @@ class PythonManager final : public ConnectionManager {
 
  private:
   Reference manager_;
+  Raised raised_;
 };
 
 }  // namespace
 
-std::shared_ptr<Connection> connection_of(nb::handle object) {
+std::shared_ptr<Connection> connection_of(nb::handle object, Raised raised) {
   const nb::object handle = nb::getattr(object, "_handle", nb::none());
   if (nb::isinstance<ConnectionHandle>(handle)) return nb::cast<ConnectionHandle&>(handle).get();
-  return std::make_shared<PythonConnection>(nb::borrow(object));
+  return std::make_shared<PythonConnection>(nb::borrow(object), std::move(raised));
 }
 
-std::shared_ptr<ConnectionManager> manager_of(nb::handle object) {
+std::shared_ptr<ConnectionManager> manager_of(nb::handle object, Raised raised) {
   if (nb::isinstance<ManagerHandle>(object)) return nb::cast<ManagerHandle&>(object).get();
-  return std::make_shared<PythonManager>(nb::borrow(object));
+  return std::make_shared<PythonManager>(nb::borrow(object), std::move(raised));
 }
 
 }  // namespace snowmelt::python

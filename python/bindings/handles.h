@@ -103,10 +103,32 @@ class ManagerHandle {
   std::stop_source stop_;
 };
 
+// What a user's own Python code raised on a worker's thread, where the engine knows it only as a failure.
+class RaisedInPython {
+ public:
+  void set(const nb::python_error& error) {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = std::make_shared<nb::python_error>(error);
+  }
+  void rethrow() const {
+    std::shared_ptr<nb::python_error> error;
+    {
+      const std::lock_guard lock(mutex_);
+      error = error_;
+    }
+    if (error) throw nb::python_error(*error);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<nb::python_error> error_;
+};
+using Raised = std::shared_ptr<RaisedInPython>;
+
 // The engine's manager behind a ManagerHandle, or an adapter around any Python object with get_connection and close.
-std::shared_ptr<ConnectionManager> manager_of(nb::handle object);
+std::shared_ptr<ConnectionManager> manager_of(nb::handle object, Raised raised = std::make_shared<RaisedInPython>());
 // The engine's connection behind one of our Python connections, or an adapter.
-std::shared_ptr<Connection> connection_of(nb::handle object);
+std::shared_ptr<Connection> connection_of(nb::handle object, Raised raised);
 
 void bind_connections(nb::module_& module);
 void bind_cursors(nb::module_& module);

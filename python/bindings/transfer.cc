@@ -56,10 +56,21 @@ const ManagerHandle* engine_manager(nb::handle object) {
   return nb::isinstance<ManagerHandle>(object) ? &nb::cast<ManagerHandle&>(object) : nullptr;
 }
 
+// blocking(), where what the user's own manager raised comes through as it was.
+template <typename Work>
+auto with_python(const Raised& raised, Work work, std::function<void()> stop) {
+  try {
+    return blocking(std::move(work), std::move(stop));
+  } catch (const Error&) {
+    raised->rethrow();
+    throw;
+  }
+}
+
 class ExtractionHandle {
  public:
-  ExtractionHandle(std::shared_ptr<Extraction> extraction, std::stop_source stop)
-      : extraction_(std::move(extraction)), stop_(std::move(stop)) {}
+  ExtractionHandle(std::shared_ptr<Extraction> extraction, std::stop_source stop, Raised raised)
+      : extraction_(std::move(extraction)), stop_(std::move(stop)), raised_(std::move(raised)) {}
   ~ExtractionHandle() { close(); }
 
   std::optional<Path> next() {
@@ -78,6 +89,7 @@ class ExtractionHandle {
  private:
   std::shared_ptr<Extraction> extraction_;
   std::stop_source stop_;
+  Raised raised_;
 };
 
 std::shared_ptr<ExtractionHandle> extract(nb::object manager, const Keys& table_keys, const Keys& setting_keys,
@@ -90,12 +102,13 @@ std::shared_ptr<ExtractionHandle> extract(nb::object manager, const Keys& table_
   options.threads = settings.threads;
   options.compression_level = settings.compression_level;
   options.stop = stop.get_token();
+  const auto raised = std::make_shared<RaisedInPython>();
   auto extraction = blocking(
-      [engine = manager_of(manager), table, options] {
+      [engine = manager_of(manager, raised), table, options] {
         return std::make_shared<Extraction>(SnowflakeDataExtractor(*engine).extract_table_chunks(table, options));
       },
       [stop]() mutable { stop.request_stop(); });
-  return std::make_shared<ExtractionHandle>(std::move(extraction), std::move(stop));
+  return std::make_shared<ExtractionHandle>(std::move(extraction), std::move(stop), raised);
 }
 
 nb::tuple estimate(nb::object manager, const std::string& source) {

@@ -28,8 +28,9 @@ def _close_all() -> None:
 class BaseConnection(abc.ABC):
     """One connection of a manager; ``with`` closes its cursors' use of it, never the manager's connection itself."""
 
-    def __init__(self, handle: _snowmelt.ConnectionHandle) -> None:
+    def __init__(self, handle: _snowmelt.ConnectionHandle, manager: object) -> None:
         self._handle = handle
+        self._manager = manager  # which would close the connection if it went first
         self._closed = False
 
     def _usable(self) -> _snowmelt.ConnectionHandle:
@@ -148,7 +149,9 @@ class _EngineManager(BaseConnectionManager[C]):
     def __init__(self, handle: _snowmelt.ManagerHandle) -> None:
         _snowmelt.deliver_messages()
         self._handle = handle
-        self._connection: C | None = None
+        # The user's object, while the user has it; it holds this manager, and a cycle would put off the closing of both.
+        self._given: weakref.ref[C] | None = None
+        self._known: _snowmelt.ConnectionHandle | None = None
         self._lock = threading.Lock()
         self._closed = False
         _open_managers.add(self)
@@ -158,15 +161,19 @@ class _EngineManager(BaseConnectionManager[C]):
 
         Before it is given out after half a minute's rest the server is asked whether it is still there.
         """
-        known = self._connection
-        handle = self._handle.get_connection(None if known is None else known._handle)
+        known = self._known
+        handle = self._handle.get_connection(known)
         with self._lock:
-            if handle is not None and (self._connection is known):
-                self._connection = self._connection_class(handle)
-            elif self._connection is not None and self._connection._closed:
-                self._connection = self._connection_class(self._connection._handle)
-            assert self._connection is not None
-            return self._connection
+            if handle is not None and self._known is known:
+                self._known, self._given = handle, None
+            connection = self._current()
+            if connection is None or connection._closed:
+                connection = self._connection_class(self._known, self)
+                self._given = weakref.ref(connection)
+            return connection
+
+    def _current(self) -> C | None:
+        return None if self._given is None else self._given()
 
     def is_alive(self) -> bool:
         """Asks the server. False before the first connection, after close(), and when the connection is lost."""
@@ -174,8 +181,8 @@ class _EngineManager(BaseConnectionManager[C]):
 
     def close(self) -> None:
         self._closed = True
-        if self._connection is not None:
-            self._connection._closed = True
+        if (connection := self._current()) is not None:
+            connection._closed = True
         self._handle.close()
 
     @property
@@ -199,7 +206,7 @@ class _EngineManager(BaseConnectionManager[C]):
 
     def __repr__(self) -> str:
         place = "".join(f" {name}={value!r}" for name, value in sorted(self._handle.place().items()) if value)
-        opened = self._connection is not None and not self._connection.closed
+        opened = self._known is not None and self._known.is_open()
         state = "closed" if self._closed else "connected" if opened else "not connected"
         return f"<snowmelt.{type(self).__name__}{place} {state}>"
 
