@@ -345,13 +345,14 @@ def test_pycapsule(snowflake: SnowflakeConnectionManager) -> None:
     del reader  # half-read: the downloads stop, nothing hangs
     cursor.execute(f"select * from {TABLE}")
     assert pa.table(cursor).num_rows == ORDERS
-    for module, call in (("polars", "DataFrame"), ("pandas", "DataFrame.from_arrow")):
-        library = pytest.importorskip(module)
-        cursor.execute(f"select * from {TABLE}")
-        function: Any = library
-        for name in call.split("."):
-            function = getattr(function, name)
-        assert len(function(cursor)) == ORDERS
+
+
+@pytest.mark.parametrize(("module", "call"), [("polars", "DataFrame"), ("pandas", "DataFrame.from_arrow")])
+def test_data_frames(snowflake: SnowflakeConnectionManager, module: str, call: str) -> None:
+    function: Any = pytest.importorskip(module)
+    for name in call.split("."):
+        function = getattr(function, name)
+    assert len(function(snowflake.get_connection().cursor().execute(f"select * from {TABLE}"))) == ORDERS
 
 
 def test_arrow_after_rows_is_refused(snowflake: SnowflakeConnectionManager) -> None:

@@ -75,8 +75,8 @@ class ExtractionHandle {
 
   std::optional<Path> next() {
     if (!extraction_) return std::nullopt;
-    const auto part =
-        blocking([extraction = extraction_] { return extraction->next(); }, [stop = stop_]() mutable { stop.request_stop(); });
+    const auto part = with_python(
+        raised_, [extraction = extraction_] { return extraction->next(); }, [stop = stop_]() mutable { stop.request_stop(); });
     if (!part) return std::nullopt;
     return extraction_->directory() / part->file;
   }
@@ -142,9 +142,13 @@ nb::dict export_one(nb::object manager, const Keys& table_keys, const Password& 
   std::stop_source stop;
   RunOptions options;
   options.stop = stop.get_token();
-  return report_of(blocking([engine = manager_of(manager), table, password, directory,
-                             options] { return export_table(table, secret(password), directory, *engine, options); },
-                            [stop]() mutable { stop.request_stop(); }));
+  const auto raised = std::make_shared<RaisedInPython>();
+  return report_of(with_python(
+      raised,
+      [engine = manager_of(manager, raised), table, password, directory, options] {
+        return export_table(table, secret(password), directory, *engine, options);
+      },
+      [stop]() mutable { stop.request_stop(); }));
 }
 
 nb::dict import_one(nb::object manager, const Keys& table_keys, const Password& password, const Path& directory) {
