@@ -27,6 +27,12 @@ def test_examples(document: Path, configured: Path, sales: Sales, database: psyc
     assert database.execute("select count(*) from items").fetchone()[0] in (ITEMS, ITEMS - 1)
 
 
+def test_readme(configured: Path, sales: Sales) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    exec(compile(block, "README.md", "exec"), {})
+    assert sales.logins == 1
+
+
 def test_the_warning_is_quoted_as_it_is() -> None:
     from snowmelt import _snowmelt
 

@@ -46,7 +46,7 @@ std::shared_ptr<ConnectionHandle> get_connection(ManagerHandle& self, const Conn
   const std::stop_source stop = self.fresh_stop();
   const auto connection = blocking([manager] { return manager->get_connection(); }, [stop]() mutable { stop.request_stop(); });
   if (known && known->address() == connection.get()) return nullptr;
-  return std::make_shared<ConnectionHandle>(connection, self.http());
+  return std::make_shared<ConnectionHandle>(connection);
 }
 
 bool is_alive(ManagerHandle& self) {

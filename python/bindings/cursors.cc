@@ -144,7 +144,6 @@ class CursorHandle {
     }
     ResultReaderOptions options;
     options.types = {.integers = words.integers, .on_subsecond = words.on_subsecond, .tz_offset = tz_offset};
-    options.http = connection_->http();
     return std::make_shared<ReaderHandle>(open_result_reader(connection_->get(), *result, options));
   }
 

@@ -13,7 +13,6 @@
 #include "blocking.h"
 #include "snowmelt/connections/postgres_connection.h"
 #include "snowmelt/connections/snowflake_connection.h"
-#include "snowmelt/extract/result_chunks.h"
 
 namespace snowmelt::python {
 
@@ -53,27 +52,21 @@ class Owned {
 
 class ConnectionHandle {
  public:
-  ConnectionHandle(std::shared_ptr<Connection> connection, HttpOptions http)
-      : connection_(std::move(connection)), http_(std::move(http)) {
-    connection_.claim();
-  }
+  explicit ConnectionHandle(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) { connection_.claim(); }
   std::shared_ptr<Connection> get() {
     connection_.claim();
     return *connection_;
   }
   const Connection* address() const { return (*connection_).get(); }
   bool forked() const { return connection_.forked(); }
-  const HttpOptions& http() const { return http_; }
 
  private:
   Owned<Connection> connection_;
-  HttpOptions http_;
 };
 
 class ManagerHandle {
  public:
-  explicit ManagerHandle(std::shared_ptr<SnowflakeConnectionManager> manager)
-      : manager_(manager), snowflake_(manager.get()), http_(http_options(manager->config())) {}
+  explicit ManagerHandle(std::shared_ptr<SnowflakeConnectionManager> manager) : manager_(manager), snowflake_(manager.get()) {}
   explicit ManagerHandle(std::shared_ptr<PostgresConnectionManager> manager) : manager_(manager), postgres_(manager.get()) {}
 
   std::shared_ptr<BaseConnectionManager> get() {
@@ -84,7 +77,6 @@ class ManagerHandle {
   bool forked() const { return manager_.forked(); }
   SnowflakeConnectionManager* snowflake() const { return snowflake_; }
   PostgresConnectionManager* postgres() const { return postgres_; }
-  const HttpOptions& http() const { return http_; }
 
   // One a call of get_connection(): a login that was stopped must not stop the next one.
   std::stop_source fresh_stop() {
@@ -98,7 +90,6 @@ class ManagerHandle {
   Owned<BaseConnectionManager> manager_;
   SnowflakeConnectionManager* snowflake_ = nullptr;
   PostgresConnectionManager* postgres_ = nullptr;
-  HttpOptions http_;
   std::mutex mutex_;
   std::stop_source stop_;
 };

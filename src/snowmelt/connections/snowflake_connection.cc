@@ -109,8 +109,9 @@ int64_t StatementResult::inline_rows() const {
   return rest;
 }
 
-SnowflakeConnection::SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session)
-    : driver_(std::move(driver)), session_(std::move(session)) {}
+SnowflakeConnection::SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session,
+                                         SnowflakeConfig config)
+    : driver_(std::move(driver)), session_(std::move(session)), config_(std::move(config)) {}
 
 SnowflakeConnection::~SnowflakeConnection() { close(); }
 
@@ -181,7 +182,7 @@ std::shared_ptr<Connection> SnowflakeConnectionManager::open() {
     const std::scoped_lock lock(logins_mutex_);
     ++logins_by_kind_[session.login_kind];
   }
-  return std::make_shared<SnowflakeConnection>(driver_, session);
+  return std::make_shared<SnowflakeConnection>(driver_, session, config_);
 }
 
 bool SnowflakeConnectionManager::ping(Connection& connection) {

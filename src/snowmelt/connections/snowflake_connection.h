@@ -100,7 +100,7 @@ void set_result_row_reader(ResultRowReader reader);
 
 class SnowflakeConnection : public Connection, public std::enable_shared_from_this<SnowflakeConnection> {
  public:
-  SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session);
+  SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session, SnowflakeConfig config = {});
   ~SnowflakeConnection() override;
 
   std::unique_ptr<Cursor> cursor() override;
@@ -112,6 +112,8 @@ class SnowflakeConnection : public Connection, public std::enable_shared_from_th
   void close() noexcept;
   const std::string& login_kind() const { return session_.login_kind; }
   const SnowflakeDriver::Session& session() const { return session_; }
+  // What it was opened with: chunks are fetched through the same proxy.
+  const SnowflakeConfig& config() const { return config_; }
 
  private:
   template <typename Call>
@@ -119,6 +121,7 @@ class SnowflakeConnection : public Connection, public std::enable_shared_from_th
 
   std::shared_ptr<SnowflakeDriver> driver_;
   SnowflakeDriver::Session session_;
+  const SnowflakeConfig config_;
   std::atomic<bool> open_{true};
   std::atomic<bool> closed_{false};  // a lost session is closed too, once: the driver keeps its half
 };

@@ -18,18 +18,24 @@ namespace {
 
 using Batches = std::deque<std::shared_ptr<arrow::RecordBatch>>;
 
+HttpOptions http_of(const Connection& connection) {
+  const auto* snowflake = dynamic_cast<const SnowflakeConnection*>(&connection);
+  return snowflake ? http_options(snowflake->config()) : HttpOptions{};
+}
+
 // Workers take units in order and put them back by their first row; a worker far ahead of the reader waits.
 class OrderedReader final : public ResultReader {
  public:
   OrderedReader(std::shared_ptr<Connection> connection, StatementResult result, const ResultReaderOptions& options)
       : converter_(std::make_shared<WireConverter>(result.row_type, options.types)),
         arrow_(result.arrow),
+        http_(http_of(*connection)),
         source_(std::move(connection), std::move(result), converter_) {
     const int wanted = options.threads > 0 ? options.threads : default_threads();
     const int threads = std::min(wanted, source_.units());
     ahead_max_ = static_cast<size_t>(2 * threads);
     running_ = threads;
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this, http = options.http] { work(http); });
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
   }
 
   ~OrderedReader() override { stop(); }
@@ -78,9 +84,9 @@ class OrderedReader final : public ResultReader {
     Batches batches;
   };
 
-  void work(const HttpOptions& http) noexcept {
+  void work() noexcept {
     try {
-      const auto feed = source_.open_feed(http, RetryPolicy{}, nullptr, stopping_.get_token());
+      const auto feed = source_.open_feed(http_, RetryPolicy{}, nullptr, stopping_.get_token());
       UnitData data;
       while (feed->next(data)) {
         const int64_t first_row = data.first_row;
@@ -118,6 +124,7 @@ class OrderedReader final : public ResultReader {
 
   std::shared_ptr<const WireConverter> converter_;
   const bool arrow_;
+  const HttpOptions http_;
   ResultSource source_;
   size_t ahead_max_ = 1;
   Batches current_;  // the reader's own

@@ -7,14 +7,12 @@
 #include <stop_token>
 
 #include "snowmelt/connections/snowflake_connection.h"
-#include "snowmelt/extract/result_chunks.h"
 #include "snowmelt/extract/snowflake_types.h"
 
 namespace snowmelt {
 
 struct ResultReaderOptions {
   TypeOptions types;
-  HttpOptions http;
   int threads = 0;  // 0: as many as cores
 };
 

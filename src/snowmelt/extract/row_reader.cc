@@ -109,7 +109,7 @@ class ArrowRows : public RowSource {
         converter_(std::make_shared<WireConverter>(
             result.row_type, TypeOptions{.integers = IntegerMode::numeric, .on_subsecond = subseconds, .tz_offset = true})),
         source_(connection.shared_from_this(), result, converter_),
-        feed_(source_.open_feed(HttpOptions{}, RetryPolicy{}, nullptr, {})) {
+        feed_(source_.open_feed(http_options(connection.config()), RetryPolicy{}, nullptr, {})) {
     int field = 0;
     for (const SnowflakeColumn& column : result.row_type) {
       const bool zoned = column.type == "timestamp_tz";
