@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from program import Project
+from python_fixtures import configured, sales, sales_server  # noqa: F401
 from snowmelt_sandbox.postgres import PrivatePostgres
 
 

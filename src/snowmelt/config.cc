@@ -135,6 +135,12 @@ template <typename Names>
                             .hint = fmt::format("the nearest known key is \"{}\"", nearest(key, names))});
 }
 
+template <typename Names>
+[[noreturn]] void refuse_key(const std::string& section, const std::string& key, const Names& names) {
+  throw ConfigurationError("config.unknown_key", fmt::format("unknown key \"{}\"", key),
+                           {.where = section, .hint = fmt::format("the nearest known key is \"{}\"", nearest(key, names))});
+}
+
 template <typename T>
 T parse_text(std::string_view text, const std::string& where);
 
@@ -383,6 +389,17 @@ std::string quote_if_needed(const std::string& name) {
   return quoted + "\"";
 }
 
+// From single keys; `where` of a message is the key itself.
+template <typename Section, size_t N>
+void set_section_key(Section& section, const Key<Section> (&keys)[N], const std::string& name, const std::string& key,
+                     const std::string& value) {
+  const Key<Section>* known = find_key(keys, key);
+  if (known == nullptr) refuse_key(name, key, names_of(keys));
+  assign_text(section, *known, value, name + "." + key);
+}
+
+}  // namespace
+
 void complete_table(const Config& config, TableConfig& table, const std::string& where) {
   if (table.source.empty() == table.query.empty()) {
     bad(where, table.source.empty() ? "source or query is missing" : "source and query are both given",
@@ -406,7 +423,42 @@ void complete_table(const Config& config, TableConfig& table, const std::string&
   parse_name(table.target, Fold::lower, 2);  // refuses what is no name
 }
 
-}  // namespace
+void set_key(SnowflakeConfig& config, const std::string& key, const std::string& value) {
+  set_section_key(config, kSnowflakeKeys, "snowflake", key, value);
+}
+void set_key(PostgresConfig& config, const std::string& key, const std::string& value) {
+  set_section_key(config, kPostgresKeys, "postgres", key, value);
+}
+void set_key(ExportConfig& config, const std::string& key, const std::string& value) {
+  set_section_key(config, kExportKeys, "export", key, value);
+}
+
+void set_key(TableConfig& table, const std::string& key, const std::string& value) {
+  const std::string where = "table." + key;
+  const auto word = [&](const auto& words) {
+    const auto* found = std::find(std::begin(words), std::end(words), value);
+    if (found == std::end(words)) bad(where, fmt::format("\"{}\" is not one of: {}", value, fmt::join(words, ", ")));
+    return found - std::begin(words);
+  };
+  if (key == "source")
+    table.source = value;
+  else if (key == "query")
+    table.query = value;
+  else if (key == "name")
+    table.name = value;
+  else if (key == "target")
+    table.target = value;
+  else if (key == "mode")
+    table.mode = static_cast<LoadMode>(word(kLoadModes));
+  else if (key == "integers")
+    table.integers = static_cast<IntegerMode>(word(kIntegerModes));
+  else if (key == "on_subsecond")
+    table.on_subsecond = static_cast<SubsecondMode>(word(kSubsecondModes));
+  else if (key == "tz_offset")
+    table.tz_offset = parse_text<bool>(value, where);
+  else
+    refuse_key("table", key, kTableKeys);
+}
 
 std::vector<std::string> parse_name(const std::string& text, Fold fold, size_t parts_max) {
   const auto refuse = [&](const std::string& why) {

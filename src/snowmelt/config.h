@@ -106,6 +106,16 @@ std::string fold_to_postgres(const std::string& name);
 // Throws ConfigurationError naming file, key and the nearest known key.
 Config load_config(const std::optional<std::filesystem::path>& file = std::nullopt);
 
+// One key as its section writes it, value as text ("5432", "true"): for callers that get keys one by one (Python's keyword
+// arguments). Throws ConfigurationError naming the nearest known key.
+void set_key(SnowflakeConfig& config, const std::string& key, const std::string& value);
+void set_key(PostgresConfig& config, const std::string& key, const std::string& value);
+void set_key(ExportConfig& config, const std::string& key, const std::string& value);
+void set_key(TableConfig& table, const std::string& key, const std::string& value);
+
+// Folds the name and fills in the target as [[table]] says; `where` is for messages.
+void complete_table(const Config& config, TableConfig& table, const std::string& where);
+
 // Completes names and targets and refuses what cannot work before any network: no tables, two tables with one target,
 // source and query both given, …
 void validate_tables(Config& config);

@@ -46,6 +46,8 @@ class Cursor {
   virtual int64_t rowcount() const = 0;
   virtual std::optional<Row> fetchone() = 0;
   virtual void close() = 0;
+  // Ends the statement that execute() waits for, on the server too, where the connection can do that by itself.
+  virtual void set_stop_token(std::stop_token /*stop*/) {}
 
   std::vector<Row> fetchmany(size_t count);
   std::vector<Row> fetchall();

@@ -1,8 +1,10 @@
 #include "snowmelt/connections/bridge_library.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <mutex>
@@ -111,8 +113,18 @@ uint32_t decode_group(const char* group) {
 const BridgeFunctions& bridge_functions() {
   static std::mutex mutex;
   static std::optional<BridgeFunctions> loaded;
+  static std::atomic<pid_t> owner{0};
+  // Asked before the lock: Go's runtime does not live on in a forked child, and a call into it would wait for ever.
+  if (const pid_t pid = owner; pid != 0 && pid != ::getpid()) {
+    throw UsageError("process.forked",
+                     "this process was forked after the Snowflake driver was loaded, which the driver does not survive",
+                     {.hint = "fork first and connect afterwards, or start workers with \"spawn\"", .nothing_sent = true});
+  }
   const std::scoped_lock lock(mutex);
-  if (!loaded) loaded = load();
+  if (!loaded) {
+    loaded = load();
+    owner = ::getpid();
+  }
   return *loaded;
 }
 

@@ -41,7 +41,7 @@ class SnowflakeCursor : public Cursor {
     result_.reset();
     description_.clear();
     row_ = 0;
-    result_ = connection_->execute({.sql = std::string(sql), .parameters = parameters, .query_tag = {}, .stop = {}});
+    result_ = connection_->execute({.sql = std::string(sql), .parameters = parameters, .query_tag = {}, .stop = stop_});
     for (const SnowflakeColumn& column : result_->row_type) {
       description_.push_back({column.name, column.type, column.precision, column.scale, column.length, column.nullable});
     }
@@ -72,6 +72,7 @@ class SnowflakeCursor : public Cursor {
   }
 
   const StatementResult* result() const override { return result_ ? &*result_ : nullptr; }
+  void set_stop_token(std::stop_token stop) override { stop_ = std::move(stop); }
 
  private:
   void require_open() const {
@@ -92,6 +93,7 @@ class SnowflakeCursor : public Cursor {
   std::vector<ColumnDescription> description_;
   size_t row_ = 0;
   std::unique_ptr<RowSource> source_;
+  std::stop_token stop_;
 };
 
 }  // namespace
@@ -107,8 +109,9 @@ int64_t StatementResult::inline_rows() const {
   return rest;
 }
 
-SnowflakeConnection::SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session)
-    : driver_(std::move(driver)), session_(std::move(session)) {}
+SnowflakeConnection::SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session,
+                                         SnowflakeConfig config)
+    : driver_(std::move(driver)), session_(std::move(session)), config_(std::move(config)) {}
 
 SnowflakeConnection::~SnowflakeConnection() { close(); }
 
@@ -162,14 +165,24 @@ std::map<std::string, int64_t> SnowflakeConnectionManager::logins_by_kind() cons
   return logins_by_kind_;
 }
 
+void SnowflakeConnectionManager::set_stop_token(std::stop_token stop) {
+  const std::scoped_lock lock(logins_mutex_);
+  stop_ = std::move(stop);
+}
+
 std::shared_ptr<Connection> SnowflakeConnectionManager::open() {
   check_auth(config_);
-  const SnowflakeDriver::Session session = driver_->open(config_, stop_);
+  std::stop_token stop;
+  {
+    const std::scoped_lock lock(logins_mutex_);
+    stop = stop_;
+  }
+  const SnowflakeDriver::Session session = driver_->open(config_, stop);
   {
     const std::scoped_lock lock(logins_mutex_);
     ++logins_by_kind_[session.login_kind];
   }
-  return std::make_shared<SnowflakeConnection>(driver_, session);
+  return std::make_shared<SnowflakeConnection>(driver_, session, config_);
 }
 
 bool SnowflakeConnectionManager::ping(Connection& connection) {

@@ -100,7 +100,7 @@ void set_result_row_reader(ResultRowReader reader);
 
 class SnowflakeConnection : public Connection, public std::enable_shared_from_this<SnowflakeConnection> {
  public:
-  SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session);
+  SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session, SnowflakeConfig config = {});
   ~SnowflakeConnection() override;
 
   std::unique_ptr<Cursor> cursor() override;
@@ -112,6 +112,8 @@ class SnowflakeConnection : public Connection, public std::enable_shared_from_th
   void close() noexcept;
   const std::string& login_kind() const { return session_.login_kind; }
   const SnowflakeDriver::Session& session() const { return session_; }
+  // What it was opened with: chunks are fetched through the same proxy.
+  const SnowflakeConfig& config() const { return config_; }
 
  private:
   template <typename Call>
@@ -119,6 +121,7 @@ class SnowflakeConnection : public Connection, public std::enable_shared_from_th
 
   std::shared_ptr<SnowflakeDriver> driver_;
   SnowflakeDriver::Session session_;
+  const SnowflakeConfig config_;
   std::atomic<bool> open_{true};
   std::atomic<bool> closed_{false};  // a lost session is closed too, once: the driver keeps its half
 };
@@ -140,7 +143,7 @@ class SnowflakeConnectionManager : public BaseConnectionManager {
   const SnowflakeConfig& config() const { return config_; }
 
   // A login that waits for a person ends when this is requested.
-  void set_stop_token(std::stop_token stop) { stop_ = std::move(stop); }
+  void set_stop_token(std::stop_token stop);
 
  protected:
   std::shared_ptr<Connection> open() override;
@@ -150,8 +153,8 @@ class SnowflakeConnectionManager : public BaseConnectionManager {
  private:
   SnowflakeConfig config_;
   std::shared_ptr<SnowflakeDriver> driver_;
+  mutable std::mutex logins_mutex_;  // of what follows
   std::stop_token stop_;
-  mutable std::mutex logins_mutex_;
   std::map<std::string, int64_t> logins_by_kind_;
 };
 

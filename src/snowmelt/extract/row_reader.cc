@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -98,16 +99,17 @@ struct OutputColumn {
   int offset_field = -1;
 };
 
+std::atomic<SubsecondMode> subseconds{SubsecondMode::nanos};
+
 class ArrowRows : public RowSource {
  public:
   ArrowRows(SnowflakeConnection& connection, const StatementResult& result)
       : arrow_(result.arrow),
         // Every digit, as wide as it comes: a cursor refuses nothing.
         converter_(std::make_shared<WireConverter>(
-            result.row_type,
-            TypeOptions{.integers = IntegerMode::numeric, .on_subsecond = SubsecondMode::nanos, .tz_offset = true})),
+            result.row_type, TypeOptions{.integers = IntegerMode::numeric, .on_subsecond = subseconds, .tz_offset = true})),
         source_(connection.shared_from_this(), result, converter_),
-        feed_(source_.open_feed(HttpOptions{}, RetryPolicy{}, nullptr, {})) {
+        feed_(source_.open_feed(http_options(connection.config()), RetryPolicy{}, nullptr, {})) {
     int field = 0;
     for (const SnowflakeColumn& column : result.row_type) {
       const bool zoned = column.type == "timestamp_tz";
@@ -156,13 +158,15 @@ class ArrowRows : public RowSource {
     const arrow::Array& array = *batch_data_->column(column.field);
     if (array.IsNull(row)) return std::nullopt;
     if (array.type_id() != arrow::Type::TIMESTAMP) return value_text(array, row);
-    const int64_t nanos = values_of<int64_t>(array)[row];
+    const int64_t units = values_of<int64_t>(array)[row];
+    const auto& type = static_cast<const arrow::TimestampType&>(*array.type());
+    const int digits = type.unit() == arrow::TimeUnit::MICRO ? 6 : 9;
     if (column.offset_field >= 0) {
       const int minutes = values_of<int16_t>(*batch_data_->column(column.offset_field))[row];
-      return timestamp_text(nanos + minutes * 60 * kPowersOfTen[9], 9) + offset_text(minutes);
+      return timestamp_text(units + minutes * 60 * kPowersOfTen[digits], digits) + offset_text(minutes);
     }
-    const bool utc = !static_cast<const arrow::TimestampType&>(*array.type()).timezone().empty();
-    return timestamp_text(nanos, 9) + (utc ? "+00:00" : "");
+    const bool utc = !type.timezone().empty();
+    return timestamp_text(units, digits) + (utc ? "+00:00" : "");
   }
 
   bool arrow_;
@@ -179,6 +183,8 @@ class ArrowRows : public RowSource {
 };
 
 }  // namespace
+
+void set_row_reader_subseconds(SubsecondMode mode) { subseconds = mode; }
 
 void install_row_reader() {
   set_result_row_reader([](SnowflakeConnection& connection, const StatementResult& result) -> std::unique_ptr<RowSource> {

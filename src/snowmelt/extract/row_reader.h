@@ -10,4 +10,8 @@ namespace snowmelt {
 // "+00:00", TIMESTAMP_TZ with its own offset), true and false, hex for binary.
 void install_row_reader();
 
+// How timestamps are read: `nanos` (every digit, years 1677 to 2262; the default) or `truncate` (microseconds, every year), which
+// suits callers whose own type ends at the microsecond, as Python's datetime does. For the whole process.
+void set_row_reader_subseconds(SubsecondMode mode);
+
 }  // namespace snowmelt

@@ -163,10 +163,11 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   job.stop = options.stop;
   job.writer.compression_level = options.compression_level;
   if (options.password) job.writer.key = derive_encryption_key(*options.password, random_salt_hex());
-  if (const auto* manager = dynamic_cast<const SnowflakeConnectionManager*>(connection_manager_))
-    job.http = http_options(manager->config());
 
   const std::shared_ptr<Connection> connection = connection_manager_->get_connection();
+  if (const auto* snowflake = dynamic_cast<const SnowflakeConnection*>(connection.get())) {
+    job.http = http_options(snowflake->config());
+  }
   try {
     Answer answer = execute(connection, statement, options.stop);
     const TypeOptions types{.integers = table.integers, .on_subsecond = table.on_subsecond, .tz_offset = table.tz_offset};

@@ -136,7 +136,7 @@ class Load {
 }  // namespace
 
 PostgreSQLDataLoader::PostgreSQLDataLoader()
-    : own_manager_(std::make_unique<PostgresConnectionManager>()), connection_manager_(own_manager_.get()) {
+    : own_manager_(std::make_unique<PostgresConnectionManager>(/*autocommit=*/true)), connection_manager_(own_manager_.get()) {
   log_message(LogLevel::warning, kNoManagerWarning);
 }
 PostgreSQLDataLoader::PostgreSQLDataLoader(ConnectionManager& connection_manager) : connection_manager_(&connection_manager) {}

@@ -1,0 +1,20 @@
+// The extension snowmelt._snowmelt: handles and calls. What Python users see is python/snowmelt.
+#include <nanobind/nanobind.h>
+
+#include "errors.h"
+#include "handles.h"
+#include "snowmelt/extract/row_reader.h"
+
+NB_MODULE(_snowmelt, module) {
+  using namespace snowmelt::python;
+  nanobind::set_leak_warnings(false);  // an error in a global variable at exit holds handles: no leak of ours
+  snowmelt::install_row_reader();
+  snowmelt::set_row_reader_subseconds(snowmelt::SubsecondMode::truncate);
+  install_log_queue();
+  register_errors();
+  module.attr("version") = SNOWMELT_VERSION;
+  module.def("deliver_messages", &deliver_messages);
+  bind_connections(module);
+  bind_cursors(module);
+  bind_transfer(module);
+}

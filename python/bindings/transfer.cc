@@ -1,0 +1,222 @@
+#include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "handles.h"
+#include "snowmelt/config.h"
+#include "snowmelt/extract/snowflake_data_extractor.h"
+#include "snowmelt/load/postgresql_data_loader.h"
+#include "snowmelt/pipeline/export_data.h"
+#include "snowmelt/pipeline/import_data.h"
+
+namespace snowmelt::python {
+namespace {
+
+using Path = std::filesystem::path;
+using Keys = std::vector<std::pair<std::string, std::string>>;
+using Password = std::optional<std::string>;
+
+std::optional<Secret> secret(const Password& password) { return password ? std::optional(Secret(*password)) : std::nullopt; }
+
+TableConfig table_of(const Keys& keys) {
+  TableConfig table;
+  for (const auto& [key, value] : keys) set_key(table, key, value);
+  return table;
+}
+
+ExportConfig settings_of(const Keys& keys) {
+  ExportConfig settings;
+  for (const auto& [key, value] : keys) set_key(settings, key, value);
+  return settings;
+}
+
+// Any manager's table: names and targets filled in as the command line does.
+TableConfig complete(const Keys& keys, const ManagerHandle* manager) {
+  TableConfig table = table_of(keys);
+  Config config;
+  if (manager && manager->snowflake()) {
+    config.snowflake = manager->snowflake()->config();
+  } else {
+    config = load_config();
+  }
+  complete_table(config, table, "table_config");
+  return table;
+}
+
+const ManagerHandle* engine_manager(nb::handle object) {
+  return nb::isinstance<ManagerHandle>(object) ? &nb::cast<ManagerHandle&>(object) : nullptr;
+}
+
+// blocking(), where what the user's own manager raised comes through as it was.
+template <typename Work>
+auto with_python(const Raised& raised, Work work, std::function<void()> stop) {
+  try {
+    return blocking(std::move(work), std::move(stop));
+  } catch (const Error&) {
+    raised->rethrow();
+    throw;
+  }
+}
+
+class ExtractionHandle {
+ public:
+  ExtractionHandle(std::shared_ptr<Extraction> extraction, std::stop_source stop, Raised raised)
+      : extraction_(std::move(extraction)), stop_(std::move(stop)), raised_(std::move(raised)) {}
+  ~ExtractionHandle() { close(); }
+
+  std::optional<Path> next() {
+    if (!extraction_) return std::nullopt;
+    const auto part = with_python(
+        raised_, [extraction = extraction_] { return extraction->next(); }, [stop = stop_]() mutable { stop.request_stop(); });
+    if (!part) return std::nullopt;
+    return extraction_->directory() / part->file;
+  }
+  // Stops what is still under way; then there is no manifest.
+  void close() {
+    nb::gil_scoped_release released;
+    extraction_.reset();
+  }
+
+ private:
+  std::shared_ptr<Extraction> extraction_;
+  std::stop_source stop_;
+  Raised raised_;
+};
+
+std::shared_ptr<ExtractionHandle> extract(nb::object manager, const Keys& table_keys, const Keys& setting_keys,
+                                          const Password& password) {
+  const TableConfig table = table_of(table_keys);
+  const ExportConfig settings = settings_of(setting_keys);
+  std::stop_source stop;
+  ExtractOptions options{.directory = settings.directory, .password = secret(password)};
+  options.part_size = settings.part_size;
+  options.threads = settings.threads;
+  options.compression_level = settings.compression_level;
+  options.stop = stop.get_token();
+  const auto raised = std::make_shared<RaisedInPython>();
+  auto extraction = blocking(
+      [engine = manager_of(manager, raised), table, options] {
+        return std::make_shared<Extraction>(SnowflakeDataExtractor(*engine).extract_table_chunks(table, options));
+      },
+      [stop]() mutable { stop.request_stop(); });
+  return std::make_shared<ExtractionHandle>(std::move(extraction), std::move(stop), raised);
+}
+
+nb::tuple estimate(nb::object manager, const std::string& source) {
+  const TableSize size =
+      blocking([engine = manager_of(manager), source] { return SnowflakeDataExtractor(*engine).estimate_table_size(source); });
+  return nb::make_tuple(size.rows, size.bytes);
+}
+
+int64_t load(nb::object manager, const Path& path, const std::string& target, const Keys& table_keys, const Password& password) {
+  const TableConfig table = table_of(table_keys);
+  std::stop_source stop;
+  LoadOptions options{.mode = table.mode, .integers = table.integers, .password = secret(password)};
+  options.stop = stop.get_token();
+  return blocking([engine = manager_of(manager), path, target,
+                   options] { return PostgreSQLDataLoader(*engine).load_parquet_to_table(path, target, options); },
+                  [stop]() mutable { stop.request_stop(); });
+}
+
+nb::dict report_of(const TableReport& report) {
+  nb::dict out;
+  out["source"] = report.source;
+  out["target"] = report.target;
+  out["rows"] = report.rows;
+  out["bytes"] = report.bytes;
+  out["parts"] = report.parts;
+  return out;
+}
+
+nb::dict export_one(nb::object manager, const Keys& table_keys, const Password& password, const Path& directory) {
+  const TableConfig table = complete(table_keys, engine_manager(manager));
+  std::stop_source stop;
+  RunOptions options;
+  options.stop = stop.get_token();
+  const auto raised = std::make_shared<RaisedInPython>();
+  return report_of(with_python(
+      raised,
+      [engine = manager_of(manager, raised), table, password, directory, options] {
+        return export_table(table, secret(password), directory, *engine, options);
+      },
+      [stop]() mutable { stop.request_stop(); }));
+}
+
+nb::dict import_one(nb::object manager, const Keys& table_keys, const Password& password, const Path& directory) {
+  const TableConfig table = complete(table_keys, nullptr);
+  std::stop_source stop;
+  RunOptions options;
+  options.stop = stop.get_token();
+  return report_of(blocking([engine = manager_of(manager), table, password, directory,
+                             options] { return import_table(table, secret(password), directory, *engine, options); },
+                            [stop]() mutable { stop.request_stop(); }));
+}
+
+// The report as JSON text; the tables' failures are in it.
+std::string run_all(bool exporting, nb::object manager, const std::vector<Keys>& tables, const Keys& setting_keys,
+                    const Password& password, int jobs) {
+  Config config = exporting ? Config{} : load_config();
+  config.tables.clear();
+  if (const ManagerHandle* engine = engine_manager(manager); engine && engine->snowflake()) {
+    config.snowflake = engine->snowflake()->config();
+  }
+  for (const Keys& keys : tables) config.tables.push_back(table_of(keys));
+  validate_tables(config);
+  std::stop_source stop;
+  RunOptions options{.export_ = settings_of(setting_keys), .password = secret(password), .jobs = jobs};
+  options.stop = stop.get_token();
+  return blocking([exporting, engine = manager_of(manager), tables = config.tables,
+                   options] { return (exporting ? export_data : import_data)(tables, *engine, options).to_json(); },
+                  [stop]() mutable { stop.request_stop(); });
+}
+
+nb::dict configuration(const std::optional<Path>& file) {
+  Config config = load_config(file);
+  constexpr const char* kModes[] = {"create", "replace", "truncate", "append"};
+  constexpr const char* kIntegers[] = {"bigint", "numeric"};
+  constexpr const char* kSubseconds[] = {"error", "truncate", "round", "nanos"};
+  if (!config.tables.empty()) validate_tables(config);
+  nb::list tables;
+  for (const TableConfig& table : config.tables) {
+    nb::dict out;
+    if (!table.source.empty()) out["source"] = table.source;
+    if (!table.query.empty()) out["query"] = table.query;
+    out["name"] = table.name;
+    out["target"] = table.target;
+    out["mode"] = kModes[static_cast<int>(table.mode)];
+    out["integers"] = kIntegers[static_cast<int>(table.integers)];
+    out["on_subsecond"] = kSubseconds[static_cast<int>(table.on_subsecond)];
+    out["tz_offset"] = table.tz_offset;
+    tables.append(out);
+  }
+  nb::dict out;
+  out["tables"] = tables;
+  out["directory"] = config.export_.directory.string();
+  return out;
+}
+
+}  // namespace
+
+void bind_transfer(nb::module_& module) {
+  nb::class_<ExtractionHandle>(module, "ExtractionHandle")
+      .def("next", &ExtractionHandle::next)
+      .def("close", &ExtractionHandle::close);
+  module.def("extract", &extract, nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
+  module.def("estimate", &estimate);
+  module.def("load", &load, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
+  module.def("export_one", &export_one, nb::arg(), nb::arg(), nb::arg().none(), nb::arg());
+  module.def("import_one", &import_one, nb::arg(), nb::arg(), nb::arg().none(), nb::arg());
+  module.def("run_all", &run_all, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg());
+  module.def("configuration", &configuration, nb::arg().none());
+}
+
+}  // namespace snowmelt::python

@@ -1,0 +1,5 @@
+"""The abstract base of connection managers."""
+
+from snowmelt import BaseConnection, BaseConnectionManager
+
+__all__ = ["BaseConnection", "BaseConnectionManager"]

@@ -1,0 +1,148 @@
+#include "snowmelt/extract/result_reader.h"
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "snowmelt/error.h"
+#include "snowmelt/extract/result_source.h"
+#include "snowmelt/extract/work_budget.h"
+
+namespace snowmelt {
+namespace {
+
+using Batches = std::deque<std::shared_ptr<arrow::RecordBatch>>;
+
+HttpOptions http_of(const Connection& connection) {
+  const auto* snowflake = dynamic_cast<const SnowflakeConnection*>(&connection);
+  return snowflake ? http_options(snowflake->config()) : HttpOptions{};
+}
+
+// Workers take units in order and put them back by their first row; a worker far ahead of the reader waits.
+class OrderedReader final : public ResultReader {
+ public:
+  OrderedReader(std::shared_ptr<Connection> connection, StatementResult result, const ResultReaderOptions& options)
+      : converter_(std::make_shared<WireConverter>(result.row_type, options.types)),
+        arrow_(result.arrow),
+        http_(http_of(*connection)),
+        source_(std::move(connection), std::move(result), converter_) {
+    const int wanted = options.threads > 0 ? options.threads : default_threads();
+    const int threads = std::min(wanted, source_.units());
+    ahead_max_ = static_cast<size_t>(2 * threads);
+    running_ = threads;
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  }
+
+  ~OrderedReader() override { stop(); }
+
+  void stop() noexcept override {
+    stopping_.request_stop();
+    const std::lock_guard lock(mutex_);
+    changed_.notify_all();
+  }
+
+  std::shared_ptr<arrow::Schema> schema() const override { return converter_->schema(); }
+
+  std::shared_ptr<arrow::RecordBatch> next() override {
+    while (current_.empty()) {
+      if (next_row_ == source_.total()) return nullptr;
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return ready_.contains(next_row_) || error_ || running_ == 0 || stopping_.stop_requested(); });
+      if (error_) std::rethrow_exception(error_);
+      if (stopping_.stop_requested()) throw Interrupted("snowflake.interrupted", "reading the result was stopped");
+      const auto found = ready_.find(next_row_);
+      if (found == ready_.end()) {
+        throw VerificationError("snowflake.counts_differ", "the result ended before the rows the server announced");
+      }
+      next_row_ += found->second.rows;
+      current_ = std::move(found->second.batches);
+      ready_.erase(found);
+      changed_.notify_all();
+    }
+    std::shared_ptr<arrow::RecordBatch> batch = std::move(current_.front());
+    current_.pop_front();
+    return batch;
+  }
+
+  arrow::Status ReadNext(std::shared_ptr<arrow::RecordBatch>* batch) override {
+    try {
+      *batch = next();
+      return arrow::Status::OK();
+    } catch (const std::exception& error) {
+      return arrow::Status::IOError(error.what());
+    }
+  }
+
+ private:
+  struct Unit {
+    int64_t rows = 0;
+    Batches batches;
+  };
+
+  void work() noexcept {
+    try {
+      const auto feed = source_.open_feed(http_, RetryPolicy{}, nullptr, stopping_.get_token());
+      UnitData data;
+      while (feed->next(data)) {
+        const int64_t first_row = data.first_row;
+        Unit unit = convert(data);
+        data = {};
+        std::unique_lock lock(mutex_);
+        changed_.wait(
+            lock, [&] { return ready_.size() < ahead_max_ || first_row == next_row_ || error_ || stopping_.stop_requested(); });
+        if (error_ || stopping_.stop_requested()) break;
+        if (unit.rows > 0) ready_.emplace(first_row, std::move(unit));
+        changed_.notify_all();
+      }
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      if (!error_) error_ = std::current_exception();
+    }
+    const std::lock_guard lock(mutex_);
+    --running_;
+    changed_.notify_all();
+  }
+
+  Unit convert(const UnitData& data) const {
+    Unit unit{.rows = data.rows, .batches = {}};
+    if (!arrow_) {
+      if (data.rows > 0) unit.batches.push_back(converter_->convert_rows(data.text_rows, data.first_row));
+      return unit;
+    }
+    int64_t first_row = data.first_row;
+    for (const auto& wire : data.batches) {
+      if (wire->num_rows() > 0) unit.batches.push_back(converter_->convert(*wire, first_row));
+      first_row += wire->num_rows();
+    }
+    return unit;
+  }
+
+  std::shared_ptr<const WireConverter> converter_;
+  const bool arrow_;
+  const HttpOptions http_;
+  ResultSource source_;
+  size_t ahead_max_ = 1;
+  Batches current_;  // the reader's own
+  std::stop_source stopping_;
+  std::mutex mutex_;  // of what follows
+  std::condition_variable changed_;
+  std::map<int64_t, Unit> ready_;
+  int64_t next_row_ = 0;
+  std::exception_ptr error_;
+  int running_ = 0;
+  std::vector<std::jthread> threads_;  // last: joined before the rest goes
+};
+
+}  // namespace
+
+std::shared_ptr<ResultReader> open_result_reader(std::shared_ptr<Connection> connection, StatementResult result,
+                                                 const ResultReaderOptions& options) {
+  return std::make_shared<OrderedReader>(std::move(connection), std::move(result), options);
+}
+
+}  // namespace snowmelt

@@ -1,0 +1,31 @@
+// A result as one stream of Arrow batches in the server's order, downloaded by several threads ahead of the reader.
+#pragma once
+
+#include <arrow/api.h>
+
+#include <memory>
+#include <stop_token>
+
+#include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/extract/snowflake_types.h"
+
+namespace snowmelt {
+
+struct ResultReaderOptions {
+  TypeOptions types;
+  int threads = 0;  // 0: as many as cores
+};
+
+class ResultReader : public arrow::RecordBatchReader {
+ public:
+  // nullptr at the end. Throws what stopped the download or the conversion; ReadNext() gives the same as a Status.
+  virtual std::shared_ptr<arrow::RecordBatch> next() = 0;
+  // Ends a waiting next() and the downloads; from any thread.
+  virtual void stop() noexcept = 0;
+};
+
+// The schema is the Parquet files' (WireConverter). Threads start here; destroying the reader stops them.
+std::shared_ptr<ResultReader> open_result_reader(std::shared_ptr<Connection> connection, StatementResult result,
+                                                 const ResultReaderOptions& options = {});
+
+}  // namespace snowmelt
