@@ -14,6 +14,7 @@ namespace snowmelt {
 
 // [snowflake]: keys as in Snowflake's connections.toml.
 struct SnowflakeConfig {
+  std::string connection;  // the entry of connections.toml or config.toml below all other keys
   std::string account;
   std::string user;
   Secret password;
@@ -102,7 +103,8 @@ std::vector<std::string> parse_name(const std::string& text, Fold fold, size_t p
 // The default target of a Snowflake column or table name: [A-Z_][A-Z0-9_$]* goes down, every other name stays.
 std::string fold_to_postgres(const std::string& name);
 
-// Reads `file` (a missing default file is fine, a named one must exist), then the environment on top.
+// The named connection (connections_file.h), on it `file` (a missing default file is fine, a named one must exist), then
+// the environment on top.
 // Throws ConfigurationError naming file, key and the nearest known key.
 Config load_config(const std::optional<std::filesystem::path>& file = std::nullopt);
 
