@@ -30,6 +30,17 @@ struct SnowflakeConfig {
   std::string token_file_path;
   Secret passcode;
 
+  // Only for the two OAuth methods that fetch their token themselves; empty addresses are Snowflake's own.
+  std::string oauth_client_id;
+  Secret oauth_client_secret;
+  std::string oauth_authorization_url;
+  std::string oauth_token_request_url;
+  std::string oauth_redirect_uri;
+  std::string oauth_scope;
+
+  std::string workload_identity_provider;  // AWS | AZURE | GCP | OIDC
+  std::string workload_identity_entra_resource;
+
   // Only for a proxy or the sandbox.
   std::string host;
   int port = 0;  // 0: 443 for https, 80 for http
