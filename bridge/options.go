@@ -142,6 +142,10 @@ func (o *options) setMethod(config *gosnowflake.Config) error {
 		method, config.OktaURL = gosnowflake.AuthTypeOkta, address
 	}
 	config.Authenticator = method
+	if method == gosnowflake.AuthTypeOAuthAuthorizationCode && o.OAuthClientID == "" && o.OAuthClientSecret == "" {
+		// The client that Snowflake keeps for everybody; the driver knows it too but asks for one before it gets there.
+		config.OauthClientID, config.OauthClientSecret = "LOCAL_APPLICATION", "LOCAL_APPLICATION"
+	}
 	if method != gosnowflake.AuthTypeJwt {
 		return nil
 	}

@@ -1,7 +1,6 @@
 #include "snowmelt/config.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -12,8 +11,10 @@
 #include <string_view>
 #include <variant>
 
+#include "snowmelt/connections_file.h"
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
+#include "snowmelt/toml_file.h"
 
 namespace snowmelt {
 namespace {
@@ -28,6 +29,7 @@ struct Key {
 
 // One row a key; the environment variable of a [snowflake] key is SNOWFLAKE_<NAME>.
 constexpr Key<SnowflakeConfig> kSnowflakeKeys[] = {
+    {"connection", &SnowflakeConfig::connection},
     {"account", &SnowflakeConfig::account},
     {"user", &SnowflakeConfig::user},
     {"password", &SnowflakeConfig::password},
@@ -41,6 +43,14 @@ constexpr Key<SnowflakeConfig> kSnowflakeKeys[] = {
     {"token", &SnowflakeConfig::token},
     {"token_file_path", &SnowflakeConfig::token_file_path},
     {"passcode", &SnowflakeConfig::passcode},
+    {"oauth_client_id", &SnowflakeConfig::oauth_client_id},
+    {"oauth_client_secret", &SnowflakeConfig::oauth_client_secret},
+    {"oauth_authorization_url", &SnowflakeConfig::oauth_authorization_url},
+    {"oauth_token_request_url", &SnowflakeConfig::oauth_token_request_url},
+    {"oauth_redirect_uri", &SnowflakeConfig::oauth_redirect_uri},
+    {"oauth_scope", &SnowflakeConfig::oauth_scope},
+    {"workload_identity_provider", &SnowflakeConfig::workload_identity_provider},
+    {"workload_identity_entra_resource", &SnowflakeConfig::workload_identity_entra_resource},
     {"host", &SnowflakeConfig::host},
     {"port", &SnowflakeConfig::port},
     {"protocol", &SnowflakeConfig::protocol},
@@ -119,11 +129,6 @@ std::string nearest(std::string_view word, const Names& names) {
     }
   }
   return std::string(best);
-}
-
-// Where a TOML value stands, for messages: "snowmelt.toml:12, table.mode".
-std::string place(const std::string& file, const toml::node& node, std::string_view key) {
-  return fmt::format("{}:{}, {}", file, node.source().begin.line, key);
 }
 
 template <typename Names>
@@ -224,11 +229,6 @@ std::vector<std::string_view> names_of(const Key<Section> (&keys)[N]) {
   return names;
 }
 
-const toml::table& as_table(const std::string& file, const toml::node& node, std::string_view name) {
-  if (const auto* table = node.as_table()) return *table;
-  bad(place(file, node, name), fmt::format("[{}] must be a table", name));
-}
-
 template <typename Section, size_t N>
 void read_section(const std::string& file, const toml::table& table, std::string_view name, const Key<Section> (&keys)[N],
                   Section& section) {
@@ -240,8 +240,7 @@ void read_section(const std::string& file, const toml::table& table, std::string
   }
 }
 
-void read_snowflake(const std::string& file, const toml::table& table, SnowflakeConfig& snowflake) {
-  toml::table plain = table;
+void read_session_parameters(const std::string& file, const toml::table& table, SnowflakeConfig& snowflake) {
   if (const toml::node* parameters = table.get("session_parameters")) {
     for (const auto& [key, value] : as_table(file, *parameters, "snowflake.session_parameters")) {
       auto text = value.value<std::string>();
@@ -254,9 +253,32 @@ void read_snowflake(const std::string& file, const toml::table& table, Snowflake
             "expected text, a number or true/false");
       snowflake.session_parameters[std::string(key.str())] = *text;
     }
-    plain.erase("session_parameters");
   }
+}
+
+void read_snowflake(const std::string& file, const toml::table& table, SnowflakeConfig& snowflake) {
+  read_session_parameters(file, table, snowflake);
+  toml::table plain = table;
+  plain.erase("session_parameters");
   read_section(file, plain, "snowflake", kSnowflakeKeys, snowflake);
+}
+
+// The keys of a connection that other tools use too: what is unknown here is theirs, and they take "true" for true.
+void read_connection(const NamedConnection& connection, SnowflakeConfig& snowflake) {
+  read_session_parameters(connection.file, connection.keys, snowflake);
+  for (const auto& [toml_key, value] : connection.keys) {
+    const std::string_view key = toml_key.str();
+    if (key == "session_parameters") continue;
+    const std::string where = place(connection.file, value, fmt::format("{}.{}", connection.name, key));
+    const Key<SnowflakeConfig>* known = key == "connection" ? nullptr : find_key(kSnowflakeKeys, key);
+    if (known == nullptr)
+      log(LogLevel::debug, "{}: a key of other tools, not used", where);
+    else if (const auto text = value.value_exact<std::string>())
+      assign_text(snowflake, *known, *text, where);
+    else
+      assign_toml(snowflake, *known, value, where);
+  }
+  snowflake.connection = connection.name;
 }
 
 template <typename Enum, size_t N>
@@ -322,29 +344,23 @@ void read_tables(const std::string& file, const toml::table& root, Config& confi
   }
 }
 
-// A file that others may write could point our login somewhere else; one that others may read may show a password.
-void check_permissions(const std::filesystem::path& file) {
-  struct stat status {};
-  if (::stat(file.c_str(), &status) != 0) return;  // opening it will say why
-  if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    throw ConfigurationError("config.unsafe_file", "the file may be written by other users",
-                             {.where = file.string(), .hint = fmt::format("chmod go-w {}", file.string())});
-  }
-  if ((status.st_mode & (S_IRGRP | S_IROTH)) != 0) {
-    log(LogLevel::warning, "{} may be read by other users; chmod 600 it if it holds a password", file.string());
+// The bottom of [snowflake]. A default is for who says nothing else: beside an account of our own it would mix two
+// connections, a password here with a host there.
+void read_named_connection(const toml::table& root, SnowflakeConfig& snowflake) {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? std::string{} : std::string(value);
+  };
+  std::string name = variable("SNOWFLAKE_CONNECTION");
+  if (name.empty()) name = root["snowflake"]["connection"].value_or(std::string{});
+  if (!name.empty()) {
+    read_connection(find_connection(name), snowflake);
+  } else if (!root["snowflake"]["account"] && variable("SNOWFLAKE_ACCOUNT").empty()) {
+    if (const auto connection = default_connection()) read_connection(*connection, snowflake);
   }
 }
 
-void read_file(const std::filesystem::path& path, Config& config) {
-  const std::string file = path.string();
-  check_permissions(path);
-  toml::table root;
-  try {
-    root = toml::parse_file(file);
-  } catch (const toml::parse_error& error) {
-    throw ConfigurationError("config.not_toml", std::string(error.description()),
-                             {.where = fmt::format("{}:{}:{}", file, error.source().begin.line, error.source().begin.column)});
-  }
+void read_root(const std::string& file, const toml::table& root, Config& config) {
   for (const auto& [key, value] : root) {
     if (std::find(std::begin(kTopKeys), std::end(kTopKeys), key.str()) == std::end(kTopKeys)) {
       unknown_key(file, value, "", key.str(), kTopKeys);
@@ -513,12 +529,15 @@ std::string fold_to_postgres(const std::string& name) {
 Config load_config(const std::optional<std::filesystem::path>& file) {
   Config config;
   const std::filesystem::path path = file.value_or("snowmelt.toml");
+  toml::table root;
   if (std::filesystem::exists(path)) {
-    read_file(path, config);
+    root = read_toml(path);
   } else if (file) {
     throw ConfigurationError("config.missing_file", "there is no such file",
                              {.where = path.string(), .hint = "name another one with --config"});
   }
+  read_named_connection(root, config.snowflake);
+  read_root(path.string(), root, config);
   read_environment(config);
   return config;
 }

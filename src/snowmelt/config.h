@@ -14,6 +14,7 @@ namespace snowmelt {
 
 // [snowflake]: keys as in Snowflake's connections.toml.
 struct SnowflakeConfig {
+  std::string connection;  // the entry of connections.toml or config.toml below all other keys
   std::string account;
   std::string user;
   Secret password;
@@ -28,6 +29,17 @@ struct SnowflakeConfig {
   Secret token;
   std::string token_file_path;
   Secret passcode;
+
+  // Only for the two OAuth methods that fetch their token themselves; empty addresses are Snowflake's own.
+  std::string oauth_client_id;
+  Secret oauth_client_secret;
+  std::string oauth_authorization_url;
+  std::string oauth_token_request_url;
+  std::string oauth_redirect_uri;
+  std::string oauth_scope;
+
+  std::string workload_identity_provider;  // AWS | AZURE | GCP | OIDC
+  std::string workload_identity_entra_resource;
 
   // Only for a proxy or the sandbox.
   std::string host;
@@ -102,7 +114,8 @@ std::vector<std::string> parse_name(const std::string& text, Fold fold, size_t p
 // The default target of a Snowflake column or table name: [A-Z_][A-Z0-9_$]* goes down, every other name stays.
 std::string fold_to_postgres(const std::string& name);
 
-// Reads `file` (a missing default file is fine, a named one must exist), then the environment on top.
+// The named connection (connections_file.h), on it `file` (a missing default file is fine, a named one must exist), then
+// the environment on top.
 // Throws ConfigurationError naming file, key and the nearest known key.
 Config load_config(const std::optional<std::filesystem::path>& file = std::nullopt);
 

@@ -16,6 +16,8 @@ class ConfigFile : public ::testing::Test {
  protected:
   ConfigFile() : path_(std::filesystem::temp_directory_path() / ("snowmelt-config-" + std::to_string(::getpid()) + ".toml")) {
     for (const char* name : {"SNOWFLAKE_USER", "SNOWFLAKE_PORT", "PGHOST", "PGDATABASE"}) ::unsetenv(name);
+    ::setenv("SNOWFLAKE_HOME", "/nonexistent", 1);
+    ::setenv("XDG_CONFIG_HOME", "/nonexistent", 1);
   }
   ~ConfigFile() override { std::filesystem::remove(path_); }
 

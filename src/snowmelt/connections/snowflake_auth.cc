@@ -18,6 +18,20 @@ const AuthKey kPassword{"password", [](const Config& c) { return !c.password.emp
 const AuthKey kToken{"token", [](const Config& c) { return !c.token.empty(); }};
 const AuthKey kTokenFile{"token_file_path", [](const Config& c) { return !c.token_file_path.empty(); }};
 const AuthKey kKeyFile{"private_key_file", [](const Config& c) { return !c.private_key_file.empty(); }};
+const AuthKey kClientId{"oauth_client_id", [](const Config& c) { return !c.oauth_client_id.empty(); }};
+const AuthKey kClientSecret{"oauth_client_secret", [](const Config& c) { return !c.oauth_client_secret.empty(); }};
+const AuthKey kTokenUrl{"oauth_token_request_url", [](const Config& c) { return !c.oauth_token_request_url.empty(); }};
+const AuthKey kProvider{"workload_identity_provider", [](const Config& c) { return !c.workload_identity_provider.empty(); }};
+
+// Snowflake itself knows a client for everybody, another identity provider does not.
+bool snowflake_gives_tokens(const Config& c) { return c.oauth_authorization_url.empty() && c.oauth_token_request_url.empty(); }
+const AuthKey kForeignClientId{"oauth_client_id",
+                               [](const Config& c) { return !c.oauth_client_id.empty() || snowflake_gives_tokens(c); }};
+// One half of the pair alone is a slip.
+const AuthKey kMatchingSecret{"oauth_client_secret",
+                              [](const Config& c) { return !c.oauth_client_secret.empty() || c.oauth_client_id.empty(); }};
+const AuthKey kMatchingId{"oauth_client_id",
+                          [](const Config& c) { return !c.oauth_client_id.empty() || c.oauth_client_secret.empty(); }};
 
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -29,6 +43,21 @@ std::string alternatives(const std::vector<AuthKey>& keys) {
   std::vector<std::string_view> names;
   for (const AuthKey& key : keys) names.push_back(key.name);
   return fmt::format("{}", fmt::join(names, " or "));
+}
+
+// What the provider's own machines tell about themselves is found without keys; OIDC's token is not.
+void check_workload_identity(const Config& config) {
+  constexpr std::string_view kProviders[] = {"aws", "azure", "gcp", "oidc"};
+  const std::string provider = lower(config.workload_identity_provider);
+  if (std::find(std::begin(kProviders), std::end(kProviders), provider) == std::end(kProviders)) {
+    throw ConfigurationError("config.invalid",
+                             fmt::format("workload_identity_provider \"{}\" is not known", config.workload_identity_provider),
+                             {.where = "[snowflake]", .hint = "workload_identity_provider is one of AWS, AZURE, GCP, OIDC"});
+  }
+  if (provider == "oidc" && !kToken.present(config) && !kTokenFile.present(config)) {
+    throw ConfigurationError("config.missing_key", "workload_identity_provider \"OIDC\" needs token or token_file_path",
+                             {.where = "[snowflake]", .hint = "set token or token_file_path, or another provider"});
+  }
 }
 
 const AuthMethod& find_method(const Config& config) {
@@ -53,7 +82,9 @@ const std::vector<AuthMethod>& auth_methods() {
       {"externalbrowser", "single sign-on in the browser", {{kUser}}, true},
       {"programmatic_access_token", "programmatic access token", {{kUser}, {kToken, kTokenFile}}},
       {"oauth", "OAuth access token", {{kToken, kTokenFile}}},
-      {"oauth_authorization_code", "OAuth in the browser", {{kUser}}, true},
+      {"oauth_authorization_code", "OAuth in the browser", {{kUser}, {kForeignClientId}, {kMatchingId}, {kMatchingSecret}}, true},
+      {"oauth_client_credentials", "OAuth client credentials", {{kClientId}, {kClientSecret}, {kTokenUrl}}},
+      {"workload_identity", "workload identity", {{kProvider}}},
       {"username_password_mfa", "user name, password and a second factor", {{kUser}, {kPassword}}},
       {"https://", "Okta", {{kUser}, {kPassword}}},
   };
@@ -77,6 +108,7 @@ const AuthMethod& check_auth(const SnowflakeConfig& config) {
     throw ConfigurationError("config.conflicting_keys", "token and token_file_path are both given",
                              {.where = "[snowflake]", .hint = "keep one of them"});
   }
+  if (method.authenticator == "workload_identity") check_workload_identity(config);
   return method;
 }
 

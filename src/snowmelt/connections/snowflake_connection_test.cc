@@ -144,7 +144,8 @@ TEST(SnowflakeConnection, RequiredKeysAreCheckedBeforeAnyLogin) {
   for (const Case& c :
        {Case{"snowflake", "password"}, Case{"SNOWFLAKE_JWT", "private_key_file"}, Case{"oauth", "token or token_file_path"},
         Case{"https://x.okta.com", "password"}, Case{"programmatic_access_token", "token"},
-        Case{"username_password_mfa", "password"}, Case{"extenalbrowser", "extenalbrowser"}}) {
+        Case{"username_password_mfa", "password"}, Case{"oauth_client_credentials", "oauth_client_id"},
+        Case{"workload_identity", "workload_identity_provider"}, Case{"extenalbrowser", "extenalbrowser"}}) {
     const auto driver = std::make_shared<FakeDriver>();
     SnowflakeConfig incomplete = config();
     incomplete.password = {};
@@ -161,6 +162,43 @@ TEST(SnowflakeConnection, RequiredKeysAreCheckedBeforeAnyLogin) {
   SnowflakeConfig browser = config();
   browser.authenticator = "ExternalBrowser";
   EXPECT_TRUE(check_auth(browser).needs_browser);
+}
+
+TEST(SnowflakeConnection, KeysThatBelongTogether) {
+  const auto refusal = [](const SnowflakeConfig& config) {
+    try {
+      check_auth(config);
+    } catch (const ConfigurationError& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  SnowflakeConfig code = config();
+  code.authenticator = "oauth_authorization_code";
+  EXPECT_EQ(refusal(code), "accepted") << "Snowflake's own client";
+  code.oauth_client_id = "id";
+  EXPECT_NE(refusal(code).find("needs oauth_client_secret"), std::string::npos);
+  code.oauth_client_id = {};
+  code.oauth_token_request_url = "https://idp.example.com/token";
+  EXPECT_NE(refusal(code).find("needs oauth_client_id"), std::string::npos);
+
+  SnowflakeConfig credentials = config();
+  credentials.authenticator = "oauth_client_credentials";
+  credentials.oauth_client_id = "id";
+  credentials.oauth_client_secret = Secret("s3cret");
+  EXPECT_NE(refusal(credentials).find("needs oauth_token_request_url"), std::string::npos);
+  EXPECT_EQ(refusal(credentials).find("s3cret"), std::string::npos);
+  credentials.oauth_token_request_url = "https://idp.example.com/token";
+  EXPECT_EQ(refusal(credentials), "accepted");
+
+  SnowflakeConfig workload = config();
+  workload.authenticator = "workload_identity";
+  workload.workload_identity_provider = "Azur";
+  EXPECT_NE(refusal(workload).find("AWS, AZURE, GCP, OIDC"), std::string::npos);
+  workload.workload_identity_provider = "oidc";
+  EXPECT_NE(refusal(workload).find("needs token or token_file_path"), std::string::npos);
+  workload.token = Secret("t");
+  EXPECT_EQ(refusal(workload), "accepted");
 }
 
 TEST(SnowflakeConnection, Base64OfEveryLength) {
