@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"errors"
 	"unsafe"
+
+	"snowmelt/bridge/environ"
 )
 
 func main() {}
@@ -111,6 +113,13 @@ func snowmelt_bridge_ping(sessionID C.int64_t) *C.char {
 //export snowmelt_bridge_close
 func snowmelt_bridge_close(sessionID C.int64_t) *C.char {
 	return toC(answer(func() []string { return nil }, func() ([]byte, error) { return closeSession(int64(sessionID)) }))
+}
+
+// Where id tokens are kept, and why they cannot be when they cannot.
+//
+//export snowmelt_bridge_credential_cache
+func snowmelt_bridge_credential_cache() *C.char {
+	return toC(answer(func() []string { return nil }, func() ([]byte, error) { return json.Marshal(environ.CredentialCache) }))
 }
 
 //export snowmelt_bridge_free

@@ -73,6 +73,10 @@ func loginFailure(err error, state *loginState) *failure {
 	if errors.As(err, &known) {
 		return known
 	}
+	if state.asksNobody && (state.isPersonNeeded() || strings.Contains(err.Error(), refusingScriptText)) {
+		return &failure{Kind: kindAuthentication, Reason: "person_needed", NothingSent: true,
+			Message: "no kept login serves: a person has to log in"}
+	}
 	f := &failure{Kind: kindAuthentication, Reason: "login_refused", Message: err.Error()}
 	var refused *gosnowflake.SnowflakeError
 	if errors.As(err, &refused) {

@@ -11,18 +11,24 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/snowflakedb/gosnowflake"
 )
 
 // loginState watches one login: what was really sent, and whether the server can be reached at all.
 type loginState struct {
 	id     int64
 	cancel context.CancelCauseFunc
+	method gosnowflake.AuthType
+	// Where a person would have to act the login ends instead; see needsPerson.
+	asksNobody bool
 
 	mutex            sync.Mutex
 	kind             string
 	status           int
 	unreachable      int // attempts in a row without any answer
 	browserPort      string
+	personNeeded     bool
 	idTokenValidityS int64
 	masterValidityS  int64
 	serverSession    int64
@@ -45,12 +51,24 @@ func (l *loginState) lastStatus() int {
 	return l.status
 }
 
+func (l *loginState) isPersonNeeded() bool {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.personNeeded
+}
+
 func (l *loginState) roundTrip(base http.RoundTripper, request *http.Request) (*http.Response, error) {
 	isLogin, isAuthenticator := request.URL.Path == pathLogin, request.URL.Path == pathAuthenticator
 	if !isLogin && !isAuthenticator { // Okta, OAuth: other servers, other answers
 		return base.RoundTrip(request)
 	}
 	sent := sentBy(request)
+	if l.asksNobody && l.needsPerson(isAuthenticator, &sent) {
+		l.mutex.Lock()
+		defer l.mutex.Unlock()
+		l.personNeeded = true
+		return madeUp(request, http.StatusOK, personNeededAnswer), nil
+	}
 	answer, err := base.RoundTrip(request)
 	if err != nil {
 		l.failed(err)
@@ -72,6 +90,15 @@ func (l *loginState) roundTrip(base http.RoundTripper, request *http.Request) (*
 		l.announce(body)
 	}
 	return withBody(answer, body), nil
+}
+
+// The answer of a server that refuses: the driver gives up at once, and nothing left this machine.
+var personNeededAnswer = []byte(`{"success":false,"code":"390000","message":"a person is needed","data":{}}`)
+
+// needsPerson tells the requests that make somebody act: the one that opens a browser, and a password login that makes a
+// phone ask (with a kept token it does not).
+func (l *loginState) needsPerson(isAuthenticator bool, sent *sentLogin) bool {
+	return isAuthenticator || l.method == gosnowflake.AuthTypeUsernamePasswordMFA && sent.Data.Token == ""
 }
 
 // failed ends a login that has no chance, by cancelling it with the reason as its cause.

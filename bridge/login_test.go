@@ -228,6 +228,48 @@ func TestBrowserLoginThenIDTokenThenARefusedOne(t *testing.T) {
 	}
 }
 
+func TestALoginThatAsksNobody(t *testing.T) {
+	withOpener(t, "exit 0")
+	prompts := onPrompt(t, answerBrowser)
+	f := newFakeServer(t)
+	f.login = func(data map[string]any) string {
+		if data["AUTHENTICATOR"] == "ID_TOKEN" && data["TOKEN"] != "ID-quiet" {
+			return refused("390195", "id token invalid")
+		}
+		return granted(`"idToken":"ID-quiet","mfaToken":"MFA-quiet"`)
+	}
+	for _, method := range []map[string]any{
+		{"authenticator": "externalbrowser", "password": ""},
+		{"authenticator": "username_password_mfa"},
+		{"authenticator": "oauth_authorization_code", "password": ""},
+	} {
+		method["user"], method["external_browser_timeout"] = "quiet", 10
+		method["client_store_temporary_credential"], method["ask_person"] = true, false
+		logins := f.count(pathLogin)
+		a := openSession(t, f, method)
+		if a.Error == nil || a.Error.Kind != kindAuthentication || a.Error.Reason != "person_needed" || !a.Error.NothingSent {
+			t.Errorf("%v: %+v", method["authenticator"], a.Error)
+		}
+		if f.count(pathLogin) != logins || f.count(pathAuthenticator) != 0 || prompts.Load() != 0 {
+			t.Errorf("%v: somebody was asked", method["authenticator"])
+		}
+	}
+	for _, name := range []string{"externalbrowser", "username_password_mfa"} { // once a person has logged in it serves
+		method := map[string]any{"authenticator": name, "user": "quiet", "external_browser_timeout": 10,
+			"client_store_temporary_credential": true}
+		if a := openSession(t, f, method); a.Error != nil {
+			t.Fatalf("%s: %+v", name, a.Error)
+		}
+		method["ask_person"] = false
+		if a := openSession(t, f, method); a.Error != nil || a.LoginKind != "id_token" && a.LoginKind != "mfa_token" {
+			t.Fatalf("%s: %+v %+v", name, a, a.Error)
+		}
+	}
+	if leftovers, _ := filepath.Glob(filepath.Join(os.TempDir(), "snowmelt-opener-*")); len(leftovers) != 0 {
+		t.Fatalf("%v", leftovers)
+	}
+}
+
 func TestNoBrowserOnThisMachine(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	onPrompt(t, func(url string, port int, browser bool) {

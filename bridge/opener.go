@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pkg/browser"
+	"github.com/snowflakedb/gosnowflake"
 )
 
 // The driver runs the first of these that it finds and waits for it to end; only then does it accept the browser's
@@ -48,7 +49,46 @@ var opener struct {
 	path      string // PATH as it was
 }
 
-func installOpener() (err error) {
+// Go's PATH is one for all: many logins that may ask a person, or one that may not and goes straight to the browser.
+var openerKinds sync.RWMutex
+
+// installOpener puts the stand-in first on PATH until `remove` is called.
+func installOpener() (remove func(), err error) {
+	openerKinds.RLock()
+	if err := addOpenerUser(openerScript); err != nil {
+		openerKinds.RUnlock()
+		return nil, err
+	}
+	return func() { removeOpenerUser(); openerKinds.RUnlock() }, nil
+}
+
+const (
+	refusingScript     = "#!/bin/sh\nexit 97\n"
+	refusingScriptText = "exit status 97" // what the driver says then
+)
+
+// installRefusingOpener puts one there that opens nothing and fails.
+func installRefusingOpener() (remove func(), err error) {
+	openerKinds.Lock()
+	if err := addOpenerUser(refusingScript); err != nil {
+		openerKinds.Unlock()
+		return nil, err
+	}
+	return func() { removeOpenerUser(); openerKinds.Unlock() }, nil
+}
+
+// The browser login through Snowflake is stopped before its first request when it may ask nobody (login.go).
+func (o *options) installOpener(method gosnowflake.AuthType) (remove func(), err error) {
+	switch {
+	case needsBrowser(method) && o.AskPerson:
+		return installOpener()
+	case method == gosnowflake.AuthTypeOAuthAuthorizationCode:
+		return installRefusingOpener()
+	}
+	return nil, nil
+}
+
+func addOpenerUser(script string) (err error) {
 	opener.mutex.Lock()
 	defer opener.mutex.Unlock()
 	if opener.users++; opener.users > 1 {
@@ -71,15 +111,16 @@ func installOpener() (err error) {
 	if opener.real != "" {
 		start = "'" + strings.ReplaceAll(opener.real, "'", `'\''`) + `' "$1"`
 	}
-	script := strings.Replace(openerScript, "REAL", start, 1)
+	script = strings.Replace(script, "REAL", start, 1)
 	if err := os.WriteFile(filepath.Join(directory, openers[0]), []byte(script), 0o700); err != nil {
+		_ = os.RemoveAll(directory)
 		return err
 	}
 	opener.directory = directory
 	return os.Setenv("PATH", directory+string(os.PathListSeparator)+opener.path)
 }
 
-func removeOpener() {
+func removeOpenerUser() {
 	opener.mutex.Lock()
 	defer opener.mutex.Unlock()
 	if opener.users--; opener.users == 0 {

@@ -56,12 +56,15 @@ type options struct {
 	ClientSessionKeepAlive         bool `json:"client_session_keep_alive"`
 	ClientStoreTemporaryCredential bool `json:"client_store_temporary_credential"`
 
+	// False: only what is kept in the cache may log in; where a person would have to act, the login ends (person_needed).
+	AskPerson bool `json:"ask_person"`
+
 	SessionParameters map[string]string `json:"session_parameters"`
 }
 
 // parseOptions refuses what it does not know: a TLS or revocation key that is silently dropped weakens a connection.
 func parseOptions(text []byte) (*options, error) {
-	o := options{LoginTimeout: 60, ExternalBrowserTimeout: 120, Protocol: "https"}
+	o := options{LoginTimeout: 60, ExternalBrowserTimeout: 120, Protocol: "https", AskPerson: true}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&o); err != nil {

@@ -69,12 +69,13 @@ func open(o *options, loginID int64) ([]byte, error) {
 		return nil, err
 	}
 	limit := time.Duration(max(1, o.LoginTimeout)) * time.Second
-	if needsBrowser(config.Authenticator) {
+	if remove, err := o.installOpener(config.Authenticator); err != nil {
+		return nil, configurationError("", "no stand-in browser opener could be made: %v", err)
+	} else if remove != nil {
+		defer remove()
+	}
+	if needsBrowser(config.Authenticator) && o.AskPerson {
 		limit += time.Duration(o.ExternalBrowserTimeout) * time.Second
-		if err := installOpener(); err != nil {
-			return nil, configurationError("", "no stand-in browser opener could be made: %v", err)
-		}
-		defer removeOpener()
 	}
 	// Not cancelled after success: the driver keeps this context with the connection.
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -85,10 +86,10 @@ func open(o *options, loginID int64) ([]byte, error) {
 			Message: fmt.Sprintf("no login within %v", limit)})
 	})
 	defer timer.Stop()
-	if config.Authenticator == gosnowflake.AuthTypeOAuthAuthorizationCode {
+	if config.Authenticator == gosnowflake.AuthTypeOAuthAuthorizationCode && o.AskPerson {
 		go announceOpened(ctx, loginID)
 	}
-	login := &loginState{id: loginID, cancel: cancel}
+	login := &loginState{id: loginID, cancel: cancel, method: config.Authenticator, asksNobody: !o.AskPerson}
 	connection, err := connect(context.WithValue(ctx, loginKey{}, login), config, login)
 	if isRefusedIDToken(err) { // the driver has removed it from its cache: this time a person is asked
 		connection, err = connect(context.WithValue(ctx, loginKey{}, login), config, login)
@@ -159,8 +160,7 @@ func register(connection arrowConnection, o *options, login *loginState) ([]byte
 	return json.Marshal(map[string]any{
 		"session": id, "login_kind": login.kind, "id_token_validity_s": login.idTokenValidityS,
 		"master_validity_s": login.masterValidityS, "server_session_id": login.serverSession,
-		"credential_cache": map[string]string{
-			"directory": environ.CredentialCache.Directory, "problem": environ.CredentialCache.Problem},
+		"credential_cache": environ.CredentialCache,
 	})
 }
 

@@ -22,8 +22,8 @@ const cacheDirectoryVariable = "SF_TEMPORARY_CREDENTIAL_CACHE_DIR"
 
 // Cache tells where the driver keeps id tokens, and why it cannot when it cannot.
 type Cache struct {
-	Directory string
-	Problem   string // empty: usable
+	Directory string `json:"directory"`
+	Problem   string `json:"problem"` // empty: usable
 }
 
 // CredentialCache is what the driver will find; decided once, when the library is loaded.
