@@ -1,13 +1,17 @@
 // SnowflakeDriver over the Go bridge: JSON to results and to snowmelt's errors.
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
+#include <filesystem>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "snowmelt/connections/bridge_library.h"
+#include "snowmelt/connections/login_lock.h"
 #include "snowmelt/connections/snowflake_connection.h"
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
@@ -197,6 +201,12 @@ std::string options_json(const SnowflakeConfig& config) {
       .dump();
 }
 
+// The bridge puts the directory it decided for into the environment when it is loaded (bridge/environ).
+std::filesystem::path credential_cache() {
+  const char* directory = std::getenv("SF_TEMPORARY_CREDENTIAL_CACHE_DIR");
+  return directory == nullptr ? "" : directory;
+}
+
 class BridgeDriver : public SnowflakeDriver {
  public:
   Session open(const SnowflakeConfig& config, std::stop_token stop) override {
@@ -204,6 +214,8 @@ class BridgeDriver : public SnowflakeDriver {
     refuse_stopped(stop, where);
     const BridgeFunctions& bridge = bridge_functions();
     bridge.set_event_callback(on_event);
+    std::optional<LoginLock> one_at_a_time;
+    if (shares_login(config)) one_at_a_time.emplace(config, credential_cache(), stop);
     const int64_t id = ++last_id_;
     const std::stop_callback cancel(stop, [&] { bridge.cancel_login(id); });
     const Json answer = parse_answer(bridge, bridge.open(options_json(config).c_str(), id), where);
