@@ -191,7 +191,7 @@ func (s *session) execute(statementID int64, r *request) ([]byte, error) {
 }
 
 func (s *session) result(statementID int64, queryID string) ([]byte, error) {
-	if !regexp.MustCompile(`^[\w-]+$`).MatchString(queryID) { // it becomes part of a path
+	if !regexp.MustCompile(`^\w[\w.-]*$`).MatchString(queryID) { // it becomes part of a path
 		return nil, &failure{Kind: kindBug, Reason: "bug", Message: fmt.Sprintf("%q is not a query id", queryID)}
 	}
 	return s.run(statementID, &statement{fetchID: queryID}, "", "", nil)

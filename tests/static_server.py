@@ -26,6 +26,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 NEWER_KEY = base64.b64encode(b"k" * 32).decode()
