@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,25 @@ import pytest
 from program import Project
 from python_fixtures import configured, sales, sales_server  # noqa: F401
 from snowmelt_sandbox.postgres import PrivatePostgres
+
+# A runner in the background, or under nohup, hands down ignored signals; the programs under test must get the usual ones.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+
+# The one reason a test may be skipped for: the mission's document is no part of a user's clone.
+EXPECTED_SKIP = "seed.md is not here"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A test that was skipped for any other reason did not prove what it stands for: the run fails."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    unexpected = [report for report in reporter.stats.get("skipped", []) if EXPECTED_SKIP not in str(report.longrepr)]
+    for report in unexpected:
+        reporter.write_line(f"unexpected skip: {report.nodeid}: {report.longrepr[-1]}", red=True)
+    if unexpected and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

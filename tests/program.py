@@ -74,11 +74,12 @@ class Project:
         (self.directory / "home").mkdir(exist_ok=True)
         return {**inherited, "HOME": str(self.directory / "home"), **self.environment, **environment}
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, prefix: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
         """The command in a session of its own, so that what it leaves behind can be found."""
         environment = self.variables(**options.pop("environment", {}))
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-        return subprocess.Popen(self.command(*arguments), cwd=self.directory, env=environment, start_new_session=True, **options)
+        command = [*prefix, *self.command(*arguments)]
+        return subprocess.Popen(command, cwd=self.directory, env=environment, start_new_session=True, **options)
 
     def run(self, *arguments: str, timeout: float = 120, **environment: str) -> Outcome:
         done = subprocess.run(

@@ -140,3 +140,14 @@ def test_second_interrupt_ends_at_once(job: Project, sandbox: Sandbox) -> None:
         os.kill(process.pid, signal.SIGINT)
     process.communicate(timeout=5)
     assert process.returncode in (130, -signal.SIGINT)
+
+
+def test_nohup(job: Project, sandbox: Sandbox, data: Path, postgres: PrivatePostgres) -> None:
+    """Under nohup the terminal's end is not the run's end."""
+    sandbox.fault("query", "delay", seconds=2, sql="LINEITEM")
+    process = job.start("run", prefix=("nohup",))
+    until(lambda: any(f["fired"] for f in sandbox.faults()))
+    process.send_signal(signal.SIGHUP)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert target_content(postgres, "lineitem") == source_content(data / "TPCH" / "PUBLIC" / "LINEITEM.parquet")

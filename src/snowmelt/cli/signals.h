@@ -6,7 +6,8 @@
 
 namespace snowmelt {
 
-// Blocks SIGINT, SIGTERM and SIGHUP for the process (build it before any other thread) and answers them on a thread of its own.
+// Blocks SIGINT, SIGTERM and SIGHUP (unless nohup ignores it) for the process (build it before any other thread) and answers
+// them on a thread of its own.
 class SignalStop {
  public:
   SignalStop();
