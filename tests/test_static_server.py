@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -42,35 +45,57 @@ def configure(project: Project, server: StaticServer, postgres: PrivatePostgres,
     project.configure(snowflake=server.connection_keys, postgres=postgres.uri, tables=list(tables or [SOURCE]))
 
 
-def test_six_million_rows_with_one_login_in_bounded_memory(
-    project: Project,
-    tpch: Callable[[float], Path],
-    postgres: PrivatePostgres,
-    database: psycopg.Connection,
-    tmp_path: Path,
-) -> None:
+@pytest.fixture(scope="module")
+def big(tpch: Callable[[float], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
     source = tpch(1) / "TPCH" / "PUBLIC" / "LINEITEM.parquet"
-    (folder := tmp_path / "chunks").mkdir()
-    with StaticServer({"D.PUBLIC.LINEITEM": lineitem(source, folder)}) as server:
+    return lineitem(source, tmp_path_factory.mktemp("big")), source
+
+
+def peak_kb(project: Project, *arguments: str) -> int:
+    """Runs the command under a small process of its own: the count starts from the parent's size, and this one's is large."""
+    measured = 'import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); ' \
+               'print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(code)'  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", measured, *project.command(*arguments)],
+        cwd=project.directory,
+        env=project.variables(),
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stderr.split()[-1])
+
+
+def test_six_million_rows_with_one_login_in_bounded_memory(
+    project: Project, big: tuple[Result, Path], postgres: PrivatePostgres, database: psycopg.Connection
+) -> None:
+    with StaticServer({"D.PUBLIC.LINEITEM": big[0]}) as server:
         configure(project, server, postgres)
-        measured = 'import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); ' \
-                   'print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(code)'  # fmt: skip
-        # By a small process of its own: what it counts starts from its own size, and this one's is large.
-        done = subprocess.run(
-            [sys.executable, "-c", measured, *project.command("run")],
-            cwd=project.directory,
-            env=project.variables(),
-            capture_output=True,
-            text=True,
-            timeout=250,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert int(done.stderr.split()[-1]) < MEMORY_LIMIT_KB
+        assert peak_kb(project, "run") < MEMORY_LIMIT_KB
         assert (server.logins, server.closed) == (1, 1)
-    wanted = source_content(source)
+    wanted = source_content(big[1])
     assert wanted[0] == 6_001_215
     assert target_content(postgres, "lineitem") == wanted
+
+
+def test_memory_does_not_grow_with_the_table(project: Project, big: tuple[Result, Path], postgres: PrivatePostgres) -> None:
+    """6 M rows and 24 M rows: the same peak, whatever the number of chunks."""
+    once = big[0]
+    assert len(once.chunks) == 60
+    fourfold = replace(once, chunks=[*once.chunks, *once.chunks, *once.chunks, *once.chunks])
+    peaks = []
+    for result in (once, fourfold):
+        with StaticServer({"D.PUBLIC.LINEITEM": result}) as server:
+            configure(project, server, postgres)
+            peaks.append(peak_kb(project, "export"))
+        (manifest,) = project.manifests()
+        assert json.loads(manifest.read_text())["rows"] == result.total
+        shutil.rmtree(manifest.parent)
+    print("peak kB:", peaks)
+    assert peaks[0] < 250_000
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["in the middle", "the last one"])
