@@ -91,8 +91,11 @@ std::string log_line(LogLevel level, std::string_view message, bool json) {
 
 class Command {
  public:
-  Command(CommandLine line, SignalStop& signals) : line_(std::move(line)), signals_(signals) {
-    display_ = std::make_unique<ProgressDisplay>(ProgressDisplay::detect_style());
+  Command(std::string name, CommandLine line, SignalStop& signals)
+      : name_(std::move(name)), line_(std::move(line)), signals_(signals) {
+    using Work = ProgressDisplay::Work;
+    const Work work = name_ == "export" ? Work::export_ : name_ == "import" ? Work::import_ : Work::both;
+    display_ = std::make_unique<ProgressDisplay>(ProgressDisplay::detect_style(), work);
     set_log_sink([this](LogLevel level, std::string_view message) {
       if (level < (line_.verbose ? LogLevel::debug : LogLevel::warning)) return;
       display_->print_line(log_line(level, message, line_.log_format == "json"));
@@ -103,7 +106,7 @@ class Command {
     display_.reset();
   }
 
-  int operator()(const std::string& name) {
+  int operator()() {
     Config config =
         load_config(line_.config_file.empty() ? std::nullopt : std::optional<std::filesystem::path>(line_.config_file));
     validate_tables(config);
@@ -114,19 +117,18 @@ class Command {
                        .jobs = line_.jobs,
                        .observer = display_.get(),
                        .stop = signals_.token()};
-    return conclude(execute(name, config, tables, options), name != "import");
+    return conclude(execute(config, tables, options), name_ != "import");
   }
 
  private:
-  RunReport execute(const std::string& name, const Config& config, const std::vector<TableConfig>& tables,
-                    const RunOptions& options) {
-    if (name == "import") {
+  RunReport execute(const Config& config, const std::vector<TableConfig>& tables, const RunOptions& options) {
+    if (name_ == "import") {
       PostgresConnectionManager postgres(config.postgres);
       return import_data(tables, postgres, options);
     }
     SnowflakeConnectionManager snowflake(config.snowflake);
     snowflake.set_stop_token(signals_.token());
-    if (name == "export") {
+    if (name_ == "export") {
       RunReport report = export_data(tables, snowflake, options);
       report.logins = snowflake.logins();
       return report;
@@ -161,6 +163,7 @@ class Command {
     display_->print_line(line_.log_format == "json" ? log_line(LogLevel::error, text, true) : "error: " + text);
   }
 
+  const std::string name_;
   CommandLine line_;
   SignalStop& signals_;
   std::unique_ptr<ProgressDisplay> display_;
@@ -198,7 +201,7 @@ int main_with_errors(int argc, char** argv) {
   SignalStop signals;
   int exit_code = 0;
   const bool json = line.json;
-  catching([&] { exit_code = Command(std::move(line), signals)(name); },
+  catching([&] { exit_code = Command(name, std::move(line), signals)(); },
            [&](const Error& error) {
              fmt::print(stderr, "error: {}\n", error.what());
              if (json) {  // a script that reads the report gets one, whatever happened

@@ -30,21 +30,28 @@ std::string duration_text(double seconds) {
   return fmt::format("{}:{:02}", whole / 60, whole % 60);
 }
 
-// What a line tells of a table; `done` counts loaded rows once loading has begun.
+// What a line tells of a table.
 struct Figures {
-  int64_t done;
-  int64_t total;
-  int64_t bytes;
-  double rate;  // rows a second
+  double done;    // rows; a run counts half a row when it is in Parquet, the other half when it is loaded
+  int64_t total;  // -1: not known yet
+  int64_t bytes;  // Parquet written; an import's COPY bytes
+  double rate;    // rows a second
   double seconds;
 };
 
-Figures figures_of(const TableProgress& progress, std::chrono::steady_clock::time_point started) {
+Figures figures_of(const TableProgress& progress, ProgressDisplay::Work work, std::chrono::steady_clock::time_point started) {
+  using Work = ProgressDisplay::Work;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-  const int64_t loaded = progress.rows_loaded;
-  const int64_t done = loaded > 0 ? loaded : progress.rows_exported.load();
-  const int64_t bytes = loaded > 0 ? progress.bytes_loaded.load() : progress.bytes_exported.load();
-  return {done, progress.rows_total, bytes, seconds > 0 ? static_cast<double>(done) / seconds : 0, seconds};
+  const auto exported = static_cast<double>(progress.rows_exported);
+  const auto loaded = static_cast<double>(progress.rows_loaded);
+  const double done = work == Work::export_ ? exported : work == Work::import_ ? loaded : (exported + loaded) / 2;
+  const int64_t bytes = work == Work::import_ ? progress.bytes_loaded : progress.bytes_exported;
+  return {done, progress.rows_total, bytes, seconds > 0 ? done / seconds : 0, seconds};
+}
+
+int terminal_width(int otherwise) {
+  winsize size{};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : otherwise;
 }
 
 }  // namespace
@@ -55,12 +62,11 @@ ProgressDisplay::Style ProgressDisplay::detect_style() {
   style.terminal = ::isatty(STDERR_FILENO) == 1 && term != nullptr && std::string_view(term) != "dumb";
   const char* no_color = std::getenv("NO_COLOR");
   style.color = style.terminal && (no_color == nullptr || *no_color == '\0');
-  winsize size{};
-  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) style.width = size.ws_col;
+  style.width = terminal_width(style.width);
   return style;
 }
 
-ProgressDisplay::ProgressDisplay(Style style) : style_(style) {
+ProgressDisplay::ProgressDisplay(Style style, Work work) : style_(style), work_(work) {
   thread_ = std::jthread([this](const std::stop_token& stop) { loop(stop); });
 }
 
@@ -119,34 +125,45 @@ void ProgressDisplay::erase() {
 
 void ProgressDisplay::draw() {
   if (!style_.terminal || active_.empty()) return;
+  style_.width = terminal_width(style_.width);  // people resize windows
   std::string text;
   for (const auto& [index, table] : active_) text += bar_line(table) + "\n";
   write_stderr(text);
   drawn_lines_ = active_.size();
 }
 
-// "TPCH.PUBLIC.LINEITEM  [#########.......]  62%  3,712,000 rows  98.1 MB  812,000/s  0:03 left", the right end dropped
+// "3,712,000 rows"; of a run "3,712,000 read, 2,900,000 loaded".
+std::string ProgressDisplay::rows_text(const TableProgress& progress) const {
+  const int64_t exported = progress.rows_exported;
+  const int64_t loaded = progress.rows_loaded;
+  if (work_ == Work::both) return fmt::format("{} read, {} loaded", with_commas(exported), with_commas(loaded));
+  return with_commas(work_ == Work::export_ ? exported : loaded) + " rows";
+}
+
+// "TPCH.PUBLIC.LINEITEM  [#########.......]  62%  3,712,000 rows  0:03 left  812,000/s  98.1 MB", the right end dropped
 // first on a narrow terminal. One column stays free: a full line would wrap and break the redraw.
 std::string ProgressDisplay::bar_line(const Active& table) const {
-  const Figures now = figures_of(*table.progress, table.started);
+  const Figures now = figures_of(*table.progress, work_, table.started);
   const size_t width = static_cast<size_t>(std::max(20, style_.width)) - 1;
   const size_t name_width = std::min<size_t>(table.name.size(), std::max<size_t>(12, width / 4));
   std::string name = table.name.size() > name_width ? "~" + table.name.substr(table.name.size() - name_width + 1) : table.name;
   std::vector<std::string> fields;
   if (now.total > 0) {
-    const double share = std::min(1.0, static_cast<double>(now.done) / static_cast<double>(now.total));
-    const size_t cells = std::clamp<size_t>(width / 6, 8, 30);
+    const double share = std::min(1.0, now.done / static_cast<double>(now.total));
+    const size_t cells = std::clamp<size_t>(width / 10, 6, 30);
     const auto filled = static_cast<size_t>(share * static_cast<double>(cells));
-    fields.push_back(fmt::format("[{}{}] {:>3.0f}%", std::string(filled, '#'), std::string(cells - filled, '.'), share * 100));
+    // 100 % only when all is done: what is left may take its time.
+    fields.push_back(
+        fmt::format("[{}{}] {:>3}%", std::string(filled, '#'), std::string(cells - filled, '.'), static_cast<int>(share * 100)));
   } else {
     fields.push_back(now.total == 0 ? "no rows" : "waiting for Snowflake");
   }
-  fields.push_back(with_commas(now.done) + " rows");
-  fields.push_back(megabytes(now.bytes));
-  fields.push_back(with_commas(static_cast<int64_t>(now.rate)) + "/s");
-  if (now.total > now.done && now.rate > 0) {
-    fields.push_back(duration_text(static_cast<double>(now.total - now.done) / now.rate) + " left");
+  fields.push_back(rows_text(*table.progress));
+  if (now.total > 0 && now.rate > 0) {
+    fields.push_back(duration_text((static_cast<double>(now.total) - now.done) / now.rate) + " left");
   }
+  fields.push_back(with_commas(static_cast<int64_t>(now.rate)) + "/s");
+  fields.push_back(megabytes(now.bytes));
   std::string line = name;
   for (const std::string& field : fields) {
     if (line.size() + 2 + field.size() > width) break;
@@ -156,9 +173,9 @@ std::string ProgressDisplay::bar_line(const Active& table) const {
 }
 
 std::string ProgressDisplay::plain_line(const Active& table) const {
-  const Figures now = figures_of(*table.progress, table.started);
+  const Figures now = figures_of(*table.progress, work_, table.started);
   const std::string of_total = now.total >= 0 ? " of " + with_commas(now.total) : "";
-  return fmt::format("{}: {}{} rows, {}, {} rows/s, {}", table.name, with_commas(now.done), of_total, megabytes(now.bytes),
+  return fmt::format("{}: {}{}, {}, {} rows/s, {}", table.name, rows_text(*table.progress), of_total, megabytes(now.bytes),
                      with_commas(static_cast<int64_t>(now.rate)), duration_text(now.seconds));
 }
 

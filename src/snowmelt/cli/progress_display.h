@@ -15,6 +15,8 @@ namespace snowmelt {
 
 class ProgressDisplay : public RunObserver {
  public:
+  // What a row goes through before it is done: `both` counts half a row for each.
+  enum class Work { export_, import_, both };
   struct Style {
     bool terminal = false;  // redraw in place
     bool color = false;
@@ -23,7 +25,7 @@ class ProgressDisplay : public RunObserver {
   // Of stderr: a terminal unless TERM=dumb; colour unless NO_COLOR; the terminal's columns.
   static Style detect_style();
 
-  explicit ProgressDisplay(Style style);
+  ProgressDisplay(Style style, Work work);
   ~ProgressDisplay() override;
 
   void table_started(size_t index, const TableConfig& table, const TableProgress& progress) override;
@@ -42,11 +44,13 @@ class ProgressDisplay : public RunObserver {
   void loop(const std::stop_token& stop);
   void erase();
   void draw();
+  std::string rows_text(const TableProgress& progress) const;
   std::string bar_line(const Active& table) const;
   std::string plain_line(const Active& table) const;
   std::string painted(const char* sgr, const std::string& text) const;
 
-  const Style style_;
+  Style style_;
+  const Work work_;
   std::mutex mutex_;
   std::condition_variable_any tick_;
   std::map<size_t, Active> active_;

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <numeric>
 #include <vector>
 
 namespace snowmelt {
@@ -28,9 +28,9 @@ std::string with_commas(int64_t number) {
 std::string megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
 
 std::string summary_text(const RunReport& report, int width, bool with_logins) {
-  constexpr size_t kColumns = 7, kNames = 2;  // the first two are names, left-aligned; status is the last
-  constexpr size_t kGap = 2, kNameWidthMin = 8;
-  using Line = std::array<std::string, kColumns>;
+  constexpr size_t kNames = 2;  // the first two are names, left-aligned; status is the last
+  constexpr size_t kGap = 2, kNameWidthMin = 12;
+  using Line = std::vector<std::string>;
   std::vector<Line> lines{{"source", "target", "rows", "parquet", "parts", "seconds", "status"}};
   int64_t rows = 0;
   int64_t bytes = 0;
@@ -40,21 +40,26 @@ std::string summary_text(const RunReport& report, int width, bool with_logins) {
     lines.push_back({table.source, table.target, with_commas(table.rows), megabytes(table.bytes), std::to_string(table.parts),
                      fmt::format("{:.1f}", table.seconds), std::string(to_string(table.status))});
   }
-  std::array<size_t, kColumns> widths{};
+  std::vector<size_t> widths(lines[0].size());
   for (const Line& line : lines) {
-    for (size_t c = 0; c < kColumns; ++c) widths[c] = std::max(widths[c], line[c].size());
+    for (size_t c = 0; c < line.size(); ++c) widths[c] = std::max(widths[c], line[c].size());
   }
-  // What does not fit is taken from the longer name first; numbers are never cut.
-  size_t total = kGap * (kColumns - 1);
-  for (const size_t w : widths) total += w;
-  while (total > static_cast<size_t>(width) && std::max(widths[0], widths[1]) > kNameWidthMin) {
+  const auto total = [&] { return std::accumulate(widths.begin(), widths.end(), kGap * (widths.size() - 1)); };
+  // What does not fit is taken from the longer name first; numbers are never cut. A terminal too narrow even so loses whole
+  // columns, from "parts" on: source, rows and status stay.
+  while (total() > static_cast<size_t>(width) && std::max(widths[0], widths[1]) > kNameWidthMin) {
     --widths[widths[0] >= widths[1] ? 0 : 1];
-    --total;
   }
+  for (const size_t column : {4, 3, 3, 1}) {  // parts, parquet, seconds, target
+    if (total() <= static_cast<size_t>(width)) break;
+    widths.erase(widths.begin() + static_cast<std::ptrdiff_t>(column));
+    for (Line& line : lines) line.erase(line.begin() + static_cast<std::ptrdiff_t>(column));
+  }
+  const size_t names = lines[0][1] == "target" ? kNames : 1;
   std::string text;
   for (const Line& line : lines) {
-    for (size_t c = 0; c + 1 < kColumns; ++c) {
-      if (c < kNames)
+    for (size_t c = 0; c + 1 < line.size(); ++c) {
+      if (c < names)
         text += fmt::format("{:<{}}  ", shorten(line[c], widths[c]), widths[c]);
       else
         text += fmt::format("{:>{}}  ", line[c], widths[c]);
