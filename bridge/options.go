@@ -124,7 +124,9 @@ func (o *options) driverConfig(hook *transport) (*gosnowflake.Config, error) {
 	}
 	config.Params["client_session_keep_alive"] = &keepAlive // the driver looks for the lower-case name
 	config.ClientStoreTemporaryCredential = configBool(o.ClientStoreTemporaryCredential)
-	config.ClientRequestMfaToken = configBool(o.ClientStoreTemporaryCredential)
+	// Only there: a server takes a password login that asks for a token for one with a second factor.
+	mfa := authenticators[strings.ToLower(o.Authenticator)] == gosnowflake.AuthTypeUsernamePasswordMFA
+	config.ClientRequestMfaToken = configBool(o.ClientStoreTemporaryCredential && mfa)
 	return config, o.setMethod(config)
 }
 

@@ -220,7 +220,7 @@ func (s *session) run(id int64, st *statement, sql, tag string, bindings []drive
 	statements.start(id, cancel)
 	defer statements.finish(id)
 	if ctx.Err() != nil {
-		return nil, interrupted("the statement")
+		return nil, statementEnded(ctx, st)
 	}
 	ctx = withStatement(ctx, st)
 	if tag != "" {
@@ -228,17 +228,39 @@ func (s *session) run(id int64, st *statement, sql, tag string, bindings []drive
 	}
 	_, err := s.connection.QueryArrowStream(ctx, sql, bindings...)
 	if err != nil && ctx.Err() != nil {
-		return nil, &failure{Kind: kindInterrupted, Reason: "interrupted", Message: "the statement was cancelled",
-			QueryID: st.queryID()}
+		return nil, statementEnded(ctx, st)
 	}
 	result := st.captured()
 	if err != nil {
-		return nil, statementFailure(err, st)
+		f := statementFailure(err, st)
+		if f.Code == codeCancelledByServer && s.isLost() {
+			f = sessionLost("the session ended while the statement ran")
+		}
+		return nil, f
 	}
 	if result == nil {
 		return nil, &failure{Kind: kindBug, Reason: "bug", Message: "the driver returned without a response"}
 	}
 	return result.facts()
+}
+
+// statementEnded says who ended it: the caller, or the end of the session, which another thread may have found lost.
+func statementEnded(ctx context.Context, st *statement) *failure {
+	if context.Cause(ctx) != errCancelled {
+		return sessionLost("the session was closed while the statement ran")
+	}
+	f := interrupted("the statement")
+	f.QueryID = st.queryID()
+	return f
+}
+
+// A session that ends on the server takes its running statements with it, which then look cancelled by somebody.
+const codeCancelledByServer = 604
+
+func (s *session) isLost() bool {
+	_, err := s.ping()
+	var f *failure
+	return errors.As(err, &f) && f.ConnectionLost || s.closing.Err() != nil
 }
 
 // The driver waits for its heartbeat to end and gives the server 5 s; a server that is gone must not hold up an exit.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -83,6 +84,9 @@ func (st *statement) pollPause(held time.Duration) time.Duration {
 	return max(0, pause-held)
 }
 
+// errCancelled is the cause of a context whose call the caller cancelled; a session that was closed has another one.
+var errCancelled = errors.New("cancelled by the caller")
+
 // calls keeps what can be cancelled from another thread, by the caller's number. A cancel may arrive before the call
 // it means: such numbers are remembered (callers never use one twice).
 type calls struct {
@@ -100,7 +104,7 @@ func (c *calls) start(id int64, cancel context.CancelCauseFunc) {
 	defer c.mutex.Unlock()
 	if c.early[id] {
 		delete(c.early, id)
-		cancel(context.Canceled)
+		cancel(errCancelled)
 	}
 	c.active[id] = cancel
 }
@@ -115,7 +119,7 @@ func (c *calls) cancel(id int64) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if cancel, found := c.active[id]; found {
-		cancel(context.Canceled)
+		cancel(errCancelled)
 	} else {
 		c.early[id] = true
 	}

@@ -10,6 +10,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "snowmelt/cli/login.h"
 #include "snowmelt/cli/progress_display.h"
 #include "snowmelt/cli/signals.h"
 #include "snowmelt/cli/summary.h"
@@ -34,6 +35,7 @@ struct CommandLine {
   int jobs = 2;
   std::string log_format = "text";
   bool verbose = false;
+  bool check = false;
 };
 
 constexpr const char* kExamples = R"(
@@ -42,6 +44,7 @@ Examples:
   snowmelt run --table orders --json   one table, the report as JSON on stdout
   snowmelt export --directory /data    only Snowflake -> Parquet
   snowmelt import --directory /data    only Parquet -> PostgreSQL, no login
+  snowmelt login                       log in now, so that the night's run asks nobody
 
 Exit codes: 0 done, 1 usage, 2 configuration, 3 authentication, 4 connection, 5 query refused, 6 files,
   7 value cannot be kept, 8 PostgreSQL refused, 9 commit in doubt, 10 bug, 11 verification, 12 locked, 130/143 signals)";
@@ -89,6 +92,10 @@ std::string log_line(LogLevel level, std::string_view message, bool json) {
   return fmt::format("{}: {}", name, message);
 }
 
+Config configuration(const CommandLine& line) {
+  return load_config(line.config_file.empty() ? std::nullopt : std::optional<std::filesystem::path>(line.config_file));
+}
+
 class Command {
  public:
   Command(std::string name, CommandLine line, SignalStop& signals)
@@ -107,8 +114,7 @@ class Command {
   }
 
   int operator()() {
-    Config config =
-        load_config(line_.config_file.empty() ? std::nullopt : std::optional<std::filesystem::path>(line_.config_file));
+    Config config = configuration(line_);
     validate_tables(config);
     if (!line_.directory.empty()) config.export_.directory = line_.directory;
     const std::vector<TableConfig> tables = pick_tables(config, line_.tables);
@@ -169,16 +175,29 @@ class Command {
   std::unique_ptr<ProgressDisplay> display_;
 };
 
-void add_run_options(CLI::App& command, CommandLine& line) {
+int run_login(const CommandLine& line, const SignalStop& signals) {
+  set_log_sink([&line](LogLevel level, std::string_view message) {
+    if (level >= (line.verbose ? LogLevel::debug : LogLevel::warning))
+      fmt::print(stderr, "{}\n", log_line(level, message, line.log_format == "json"));
+  });
+  login(configuration(line).snowflake, {.check = line.check, .json = line.json}, signals.token());
+  return std::fflush(stdout) == 0 ? 0 : static_cast<int>(ErrorKind::file);
+}
+
+void add_common_options(CLI::App& command, CommandLine& line, const char* json_help) {
   command.add_option("--config", line.config_file, "configuration file (default: snowmelt.toml here)");
-  command.add_option("--table", line.tables, "only this table; may be repeated")->allow_extra_args(false);
-  command.add_option("--directory", line.directory, "where the Parquet files lie (default: [export] directory)");
-  command.add_option("--jobs", line.jobs, "tables exported at the same time")->check(CLI::Range(1, 64))->capture_default_str();
-  command.add_flag("--json", line.json, "the report as JSON on stdout");
+  command.add_flag("--json", line.json, json_help);
   command.add_option("--log-format", line.log_format, "text or json, on stderr")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
   command.add_flag("--verbose", line.verbose, "log more");
+}
+
+void add_run_options(CLI::App& command, CommandLine& line) {
+  command.add_option("--table", line.tables, "only this table; may be repeated")->allow_extra_args(false);
+  command.add_option("--directory", line.directory, "where the Parquet files lie (default: [export] directory)");
+  command.add_option("--jobs", line.jobs, "tables exported at the same time")->check(CLI::Range(1, 64))->capture_default_str();
+  add_common_options(command, line, "the report as JSON on stdout");
 }
 
 int main_with_errors(int argc, char** argv) {
@@ -192,6 +211,9 @@ int main_with_errors(int argc, char** argv) {
                                    std::pair{"import", "Parquet files -> PostgreSQL; no login to Snowflake"}}) {
     add_run_options(*app.add_subcommand(name, text), line);
   }
+  CLI::App& login = *app.add_subcommand("login", "log in once, so that the next commands ask nobody while the login is kept");
+  login.add_flag("--check", line.check, "ask nobody: only tell whether a kept login serves (exit code 3: it does not)");
+  add_common_options(login, line, "what happened as JSON on stdout");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -201,15 +223,17 @@ int main_with_errors(int argc, char** argv) {
   SignalStop signals;
   int exit_code = 0;
   const bool json = line.json;
-  catching([&] { exit_code = Command(name, std::move(line), signals)(); },
+  catching([&] { exit_code = name == "login" ? run_login(line, signals) : Command(name, line, signals)(); },
            [&](const Error& error) {
              fmt::print(stderr, "error: {}\n", error.what());
-             if (json) {  // a script that reads the report gets one, whatever happened
+             if (json && name == "login") {
+               fmt::print("{}\n", failed_login_json(error));
+             } else if (json) {  // a script that reads the report gets one, whatever happened
                RunReport report{.run_id = new_run_id(), .error = ReportError::from(error)};
                report.conclude();
                fmt::print("{}\n", report.to_json());
              }
-             exit_code = error.exit_code();
+             exit_code = signals.received() != 0 ? 128 + signals.received() : error.exit_code();
            });
   return exit_code;
 }

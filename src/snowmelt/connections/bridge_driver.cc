@@ -75,6 +75,7 @@ std::string hint_for(int number, const std::string& reason, const std::string& k
   if (!key.empty()) return fmt::format("change {} in [snowflake]", key);
   if (reason == "unreachable") return "check account (or host and port), the network, and proxy_host where there is a proxy";
   if (reason == "login_refused") return "check account, user and authenticator";
+  if (reason == "person_needed") return "run snowmelt login at a terminal, then the same command again";
   if (reason == "browser_failed") {
     return "log in again, or use authenticator = \"snowflake_jwt\" or \"programmatic_access_token\", which need no browser";
   }
@@ -163,8 +164,9 @@ StatementResult checked_result(const Json& answer, const std::string& where) {
   }
 }
 
-std::string options_json(const SnowflakeConfig& config) {
-  return Json{{"account", config.account},
+std::string options_json(const SnowflakeConfig& config, bool ask_person) {
+  return Json{{"ask_person", ask_person},
+              {"account", config.account},
               {"user", config.user},
               {"password", config.password.reveal()},
               {"authenticator", config.authenticator},
@@ -209,16 +211,17 @@ std::filesystem::path credential_cache() {
 
 class BridgeDriver : public SnowflakeDriver {
  public:
-  Session open(const SnowflakeConfig& config, std::stop_token stop) override {
+  Session open(const SnowflakeConfig& config, const LoginOptions& options) override {
+    const std::stop_token& stop = options.stop;
     const std::string where = config.host.empty() ? config.account : fmt::format("{} ({})", config.account, config.host);
     refuse_stopped(stop, where);
     const BridgeFunctions& bridge = bridge_functions();
     bridge.set_event_callback(on_event);
     std::optional<LoginLock> one_at_a_time;
-    if (shares_login(config)) one_at_a_time.emplace(config, credential_cache(), stop);
+    if (options.ask_person && shares_login(config)) one_at_a_time.emplace(config, credential_cache(), stop);
     const int64_t id = ++last_id_;
     const std::stop_callback cancel(stop, [&] { bridge.cancel_login(id); });
-    const Json answer = parse_answer(bridge, bridge.open(options_json(config).c_str(), id), where);
+    const Json answer = parse_answer(bridge, bridge.open(options_json(config, options.ask_person).c_str(), id), where);
     Session session{answer.at("session"), answer.at("login_kind"), answer.at("id_token_validity_s"),
                     answer.at("master_validity_s"), answer.at("credential_cache").at("problem")};
     const std::scoped_lock lock(places_mutex_);

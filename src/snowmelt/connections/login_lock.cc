@@ -41,10 +41,13 @@ bool keeps_tokens(const std::filesystem::path& directory) {
 
 }  // namespace
 
-bool shares_login(const SnowflakeConfig& config) {
+bool needs_person(const SnowflakeConfig& config) {
   const std::string method = lower(config.authenticator);
-  return config.client_store_temporary_credential && !config.user.empty() &&
-         (method == "externalbrowser" || method == "oauth_authorization_code" || method == "username_password_mfa");
+  return method == "externalbrowser" || method == "oauth_authorization_code" || method == "username_password_mfa";
+}
+
+bool shares_login(const SnowflakeConfig& config) {
+  return config.client_store_temporary_credential && !config.user.empty() && needs_person(config);
 }
 
 LoginLock::LoginLock(const SnowflakeConfig& config, const std::filesystem::path& directory, const std::stop_token& stop) {

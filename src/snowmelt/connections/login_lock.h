@@ -8,6 +8,9 @@
 
 namespace snowmelt {
 
+// Whether the method may ask a person: a browser, or a second factor.
+bool needs_person(const SnowflakeConfig& config);
+
 // Whether a login may ask a person for something that the token it leaves in the cache would spare the next process.
 bool shares_login(const SnowflakeConfig& config);
 

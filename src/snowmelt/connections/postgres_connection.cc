@@ -1,5 +1,7 @@
 #include "snowmelt/connections/postgres_connection.h"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -133,7 +135,10 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
   ~LibpqConnection() override { close(); }
 
   std::unique_ptr<Cursor> cursor() override { return std::make_unique<LibpqCursor>(shared_from_this()); }
-  bool is_open() const override { return open_; }
+  bool is_open() const override {
+    if (open_ && hung_up()) open_ = false;
+    return open_;
+  }
   bool autocommit() const override { return autocommit_; }
   bool in_transaction() const override { return in_transaction_; }
   int server_version() const override {
@@ -378,11 +383,23 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
     return description;
   }
 
+  // Whether the server has closed an idle connection: its last words and the end of the stream lie in the socket, so this
+  // needs no network. What another thread is using is not looked at.
+  bool hung_up() const {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock || !handle_ || copying_) return false;
+    pollfd socket{.fd = PQsocket(handle_.get()), .events = POLLIN, .revents = 0};
+    while (::poll(&socket, 1, 0) == 1) {
+      if (PQconsumeInput(handle_.get()) != 1 || PQstatus(handle_.get()) != CONNECTION_OK) return true;
+    }
+    return false;
+  }
+
   mutable std::recursive_mutex mutex_;
   PgConnectionHandle handle_;
   PgCancelHandle cancel_;  // its own copy of address and key: usable from any thread, also while a statement runs
   const bool autocommit_;
-  std::atomic<bool> open_{true};
+  mutable std::atomic<bool> open_{true};
   std::atomic<bool> in_transaction_{false};
   bool copying_ = false;
   std::map<Oid, std::string> type_names_;

@@ -1,5 +1,7 @@
 #include "snowmelt/connections/snowflake_connection.h"
 
+#include <unistd.h>
+
 #include <charconv>
 #include <utility>
 
@@ -30,6 +32,8 @@ int64_t rows_changed(const StatementResult& result) {
   }
   return sum;
 }
+
+bool somebody_is_there() { return ::isatty(STDIN_FILENO) == 1 || ::isatty(STDERR_FILENO) == 1; }
 
 class SnowflakeCursor : public Cursor {
  public:
@@ -170,14 +174,21 @@ void SnowflakeConnectionManager::set_stop_token(std::stop_token stop) {
   stop_ = std::move(stop);
 }
 
+void SnowflakeConnectionManager::set_ask_person(AskPerson who) {
+  const std::scoped_lock lock(logins_mutex_);
+  ask_person_ = who;
+}
+
 std::shared_ptr<Connection> SnowflakeConnectionManager::open() {
   check_auth(config_);
-  std::stop_token stop;
+  LoginOptions options;
   {
     const std::scoped_lock lock(logins_mutex_);
-    stop = stop_;
+    options.stop = stop_;
+    options.ask_person = ask_person_ == AskPerson::always ||
+                         (ask_person_ == AskPerson::first_login && (logins_by_kind_.empty() || somebody_is_there()));
   }
-  const SnowflakeDriver::Session session = driver_->open(config_, stop);
+  const SnowflakeDriver::Session session = driver_->open(config_, options);
   {
     const std::scoped_lock lock(logins_mutex_);
     ++logins_by_kind_[session.login_kind];

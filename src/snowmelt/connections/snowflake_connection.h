@@ -56,6 +56,11 @@ struct Statement {
   std::stop_token stop;       // cancels on the server, then throws Interrupted
 };
 
+struct LoginOptions {
+  bool ask_person = true;  // false: only a kept token or a method without a person may log in
+  std::stop_token stop;    // ends a login that waits for a person
+};
+
 // The driver's side: sessions by number. The real one is the Go bridge; tests put a fake in its place.
 // All methods may be called from several threads at once and throw snowmelt errors.
 class SnowflakeDriver {
@@ -68,7 +73,8 @@ class SnowflakeDriver {
     int64_t master_validity_s = 0;    // how long the session can be renewed; 0: not said
     std::string cache_problem;        // why an id token cannot be kept for the next process; empty: it can
   };
-  virtual Session open(const SnowflakeConfig& config, std::stop_token stop) = 0;
+  // Throws AuthenticationError "snowflake.person_needed" where a person would have to act and may not be asked.
+  virtual Session open(const SnowflakeConfig& config, const LoginOptions& options) = 0;
   virtual StatementResult execute(int64_t session, const Statement& statement) = 0;
   // The finished result of an earlier statement, with fresh chunk URLs.
   virtual StatementResult result(int64_t session, const std::string& query_id, std::stop_token stop) = 0;
@@ -145,6 +151,11 @@ class SnowflakeConnectionManager : public BaseConnectionManager {
   // A login that waits for a person ends when this is requested.
   void set_stop_token(std::stop_token stop);
 
+  // Who may be asked to act. `first_login`, the default: the first login may ask; a later one, whose session was lost in the
+  // night, opens a browser only where a terminal says that somebody is there, and else fails with "snowflake.person_needed".
+  enum class AskPerson { first_login, always, never };
+  void set_ask_person(AskPerson who);
+
  protected:
   std::shared_ptr<Connection> open() override;
   bool ping(Connection& connection) override;
@@ -155,6 +166,7 @@ class SnowflakeConnectionManager : public BaseConnectionManager {
   std::shared_ptr<SnowflakeDriver> driver_;
   mutable std::mutex logins_mutex_;  // of what follows
   std::stop_token stop_;
+  AskPerson ask_person_ = AskPerson::first_login;
   std::map<std::string, int64_t> logins_by_kind_;
 };
 

@@ -16,7 +16,7 @@ namespace {
 
 class FakeDriver : public SnowflakeDriver {
  public:
-  Session open(const SnowflakeConfig&, std::stop_token) override {
+  Session open(const SnowflakeConfig&, const LoginOptions&) override {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     Session session;
     session.handle = ++opens;

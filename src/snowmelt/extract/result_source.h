@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -39,8 +40,11 @@ class UnitFeed {
 // Shared by the threads of one result.
 class ResultSource {
  public:
-  // `connection` may be of any kind; only a SnowflakeConnection can give fresh URLs.
-  ResultSource(std::shared_ptr<Connection> connection, StatementResult result, std::shared_ptr<const WireConverter> converter);
+  // `connection` may be of any kind; only a SnowflakeConnection can give fresh URLs. `reconnect` gives another one when
+  // this one's session is lost meanwhile; without it the loss is an error.
+  using Reconnect = std::function<std::shared_ptr<Connection>()>;
+  ResultSource(std::shared_ptr<Connection> connection, StatementResult result, std::shared_ptr<const WireConverter> converter,
+               Reconnect reconnect = {});
 
   int64_t total() const { return total_; }
   // The inline batch counts when it has rows, or when there is nothing else.
@@ -72,7 +76,10 @@ class ResultSource {
   // Asks the server for the result again unless another thread has done so since `generation`.
   void refresh(int64_t generation, const std::stop_token& stop);
 
-  std::shared_ptr<Connection> connection_;
+  StatementResult ask_again(const std::string& query_id, const std::stop_token& stop);
+
+  std::shared_ptr<Connection> connection_;  // of refresh(), one at a time
+  const Reconnect reconnect_;
   std::shared_ptr<const WireConverter> converter_;
   int64_t total_ = 0;
   bool arrow_ = true;

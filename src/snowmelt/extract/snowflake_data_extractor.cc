@@ -35,6 +35,19 @@ Answer execute(const std::shared_ptr<Connection>& connection, const std::string&
   return {std::nullopt, std::move(cursor)};
 }
 
+// The call with a connection, once more with a new one where the first turned out to be lost. Only for what reads.
+template <typename Call>
+auto with_connection(ConnectionManager& manager, Call&& call) {
+  const std::shared_ptr<Connection> connection = manager.get_connection();
+  try {
+    return call(connection);
+  } catch (const Error& error) {
+    if (!error.connection_lost() || connection->is_open()) throw;
+    log(LogLevel::warning, "the Snowflake session was lost ({}); logging in again", error.message());
+  }
+  return call(manager.get_connection());
+}
+
 // The words of the user, checked to be a name and nothing else: no second statement hides in it.
 std::string statement_of(const TableConfig& table) {
   if (!table.query.empty()) return table.query;
@@ -116,7 +129,7 @@ std::optional<int64_t> as_integer(const Value& value) {
 
 SnowflakeDataExtractor::SnowflakeDataExtractor() : connection_manager_(nullptr) {
   log_message(LogLevel::warning, kNoManagerWarning);
-  own_manager_ = std::make_unique<SnowflakeConnectionManager>();
+  own_manager_ = std::make_shared<SnowflakeConnectionManager>();
   connection_manager_ = own_manager_.get();
   install_row_reader();
 }
@@ -130,11 +143,13 @@ SnowflakeDataExtractor::~SnowflakeDataExtractor() = default;
 TableSize SnowflakeDataExtractor::estimate_table_size(const std::string& source) {
   const std::string query = size_query(source);
   try {
-    const std::unique_ptr<Cursor> cursor = connection_manager_->get_connection()->cursor();
-    cursor->execute(query);
-    const std::optional<Row> row = cursor->fetchone();
-    if (!row || row->size() != 2) return {};
-    return {as_integer((*row)[0]), as_integer((*row)[1])};
+    return with_connection(*connection_manager_, [&](const std::shared_ptr<Connection>& connection) -> TableSize {
+      const std::unique_ptr<Cursor> cursor = connection->cursor();
+      cursor->execute(query);
+      const std::optional<Row> row = cursor->fetchone();
+      if (!row || row->size() != 2) return {};
+      return {as_integer((*row)[0]), as_integer((*row)[1])};
+    });
   } catch (const QueryError& error) {
     // Best effort: a role without the right to look may still export.
     log(LogLevel::warning, "the size of {} is not known: {}", source, error.message());
@@ -164,19 +179,25 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   job.writer.compression_level = options.compression_level;
   if (options.password) job.writer.key = derive_encryption_key(*options.password, random_salt_hex());
 
-  const std::shared_ptr<Connection> connection = connection_manager_->get_connection();
-  if (const auto* snowflake = dynamic_cast<const SnowflakeConnection*>(connection.get())) {
-    job.http = http_options(snowflake->config());
-  }
   try {
-    Answer answer = execute(connection, statement, options.stop);
+    std::shared_ptr<Connection> connection;
+    Answer answer = with_connection(*connection_manager_, [&](std::shared_ptr<Connection> present) {
+      connection = std::move(present);
+      return execute(connection, statement, options.stop);
+    });
+    if (const auto* snowflake = dynamic_cast<const SnowflakeConnection*>(connection.get())) {
+      job.http = http_options(snowflake->config());
+    }
     const TypeOptions types{.integers = table.integers, .on_subsecond = table.on_subsecond, .tz_offset = table.tz_offset};
     job.converter = std::make_shared<WireConverter>(
         answer.result ? answer.result->row_type : row_type_of(answer.cursor->description()), types);
     if (answer.result) {
       job.writer.query_id = answer.result->query_id;
       if (job.progress) job.progress->rows_total = answer.result->total;
-      job.source = std::make_shared<ResultSource>(connection, std::move(*answer.result), job.converter);
+      // The extractor's own manager lives as long as the extraction needs it; a caller's is the caller's.
+      job.source = std::make_shared<ResultSource>(
+          connection, std::move(*answer.result), job.converter,
+          [manager = connection_manager_, kept = own_manager_] { return manager->get_connection(); });
     } else {
       job.cursor_feed = open_cursor_feed(std::move(answer.cursor));
     }

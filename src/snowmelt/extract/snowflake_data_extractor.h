@@ -73,7 +73,7 @@ class SnowflakeDataExtractor {
   Extraction extract_table_chunks(const std::string& source, const ExtractOptions& options = {});
 
  private:
-  std::unique_ptr<ConnectionManager> own_manager_;
+  std::shared_ptr<ConnectionManager> own_manager_;
   ConnectionManager* connection_manager_;
 };
 

@@ -26,13 +26,14 @@ using Strings = std::vector<std::string>;
 // Answers every SELECT with `answer`, and a request for it by its id with `refreshed`.
 class FakeDriver : public SnowflakeDriver {
  public:
-  Session open(const SnowflakeConfig&, std::stop_token) override {
+  Session open(const SnowflakeConfig&, const LoginOptions&) override {
     Session session;
-    session.handle = 1;
+    session.handle = ++opens;
     return session;
   }
   StatementResult execute(int64_t, const Statement& statement) override {
     statements.push_back(statement.sql);
+    lose_once(lost_at_execute);
     if (statement.sql.find("INFORMATION_SCHEMA") != std::string::npos) {
       if (!size_answer) throw QueryError("snowflake.query", "Insufficient privileges");
       return *size_answer;
@@ -41,6 +42,7 @@ class FakeDriver : public SnowflakeDriver {
   }
   StatementResult result(int64_t, const std::string& query_id, std::stop_token) override {
     EXPECT_EQ(query_id, answer.query_id);
+    lose_once(lost_at_result);
     ++refreshes;
     std::this_thread::sleep_for(std::chrono::milliseconds(20));  // long enough for all threads to ask
     return refreshed;
@@ -48,6 +50,15 @@ class FakeDriver : public SnowflakeDriver {
   void ping(int64_t) override {}
   void close(int64_t) noexcept override {}
 
+  static void lose_once(int& times) {
+    if (times > 0) {
+      --times;
+      throw ConnectionError("snowflake.connection_lost", "the session is gone", {.connection_lost = true});
+    }
+  }
+
+  int opens = 0;
+  int lost_at_execute = 0, lost_at_result = 0;
   StatementResult answer;
   StatementResult refreshed;
   std::optional<StatementResult> size_answer;
@@ -291,6 +302,30 @@ TEST_F(ExtractorTest, expired_urls_are_refreshed_once_for_all_threads) {
   EXPECT_EQ(extract(options).finish().rows, 130);
   EXPECT_EQ(driver->refreshes, 1);
   EXPECT_EQ(rows_read(), rows_expected(130));
+}
+
+TEST_F(ExtractorTest, a_lost_session_is_replaced_once) {
+  serve(10, {20, 20});
+  driver->lost_at_execute = 1;
+  EXPECT_EQ(extract().finish().rows, 50);
+  EXPECT_EQ(driver->opens, 2);
+  driver->lost_at_execute = 2;
+  EXPECT_EQ(failure(), "snowflake.connection_lost");
+}
+
+TEST_F(ExtractorTest, urls_are_refreshed_by_another_session_when_the_first_is_lost) {
+  serve(10, std::vector<int64_t>(6, 20));
+  bodies.clear();
+  driver->refreshed = make_result(10, std::vector<int64_t>(6, 20), "1");
+  driver->lost_at_result = 1;
+  override_answer = [](const std::string& path) { return path.ends_with("?0") ? TestAnswer{.status = 403} : kAsUsual; };
+  ExtractOptions options;
+  options.threads = 4;
+  EXPECT_EQ(extract(options).finish().rows, 130);
+  EXPECT_EQ(driver->opens, 2);
+  EXPECT_EQ(rows_read(), rows_expected(130));
+  driver->lost_at_result = 2;
+  EXPECT_EQ(failure(options), "snowflake.connection_lost");
 }
 
 TEST_F(ExtractorTest, a_result_that_changed_is_not_mixed_with_the_old_one) {

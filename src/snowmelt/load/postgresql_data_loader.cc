@@ -60,10 +60,8 @@ class Load {
   Load(PostgresConnection& connection, PartSource& parts, const std::string& target, const LoadOptions& options)
       : connection_(connection), parts_(parts), target_(target), options_(options) {}
 
-  int64_t operator()() {
-    const auto first = parts_.next();
-    if (!first) throw FileError("load.no_files", "there is no Parquet file to load", {.where = target_});
-    auto reader = std::make_unique<ParquetPartReader>(first->file, options_.password, first->salt);
+  int64_t operator()(const PartSource::Part& first) {
+    auto reader = std::make_unique<ParquetPartReader>(first.file, options_.password, first.salt);
 
     LoadTransaction transaction(connection_);
     TableLoad table(connection_, target_, options_.mode);
@@ -86,7 +84,7 @@ class Load {
     if (copy.empty()) copy = table.prepare({}, names_of(columns));
     const int64_t rows = send(copy, {.parts = parts_,
                                      .first = std::move(reader),
-                                     .first_file = first->file.string(),
+                                     .first_file = first.file.string(),
                                      .columns = std::move(columns),
                                      .options = options_});
     table.publish(export_id, rows);
@@ -149,6 +147,9 @@ int64_t PostgreSQLDataLoader::load_parquet_to_table(const std::filesystem::path&
 }
 
 int64_t PostgreSQLDataLoader::load_parquet_to_table(PartSource& parts, const std::string& target, const LoadOptions& options) {
+  // Before the connection is taken: the first part of a run may be minutes away, and what was alive then may not be now.
+  const auto first = parts.next();
+  if (!first) throw FileError("load.no_files", "there is no Parquet file to load", {.where = target});
   const auto connection = std::dynamic_pointer_cast<PostgresConnection>(connection_manager_->get_connection());
   if (connection == nullptr) {
     throw UsageError("load.not_postgres", "the loader's connection manager gives no PostgreSQL connection",
@@ -157,7 +158,7 @@ int64_t PostgreSQLDataLoader::load_parquet_to_table(PartSource& parts, const std
   // A statement that waits (for a lock, for an index) is canceled on the server when the caller stops.
   const std::stop_callback cancel(options.stop, [&] { connection->cancel(); });
   try {
-    return Load(*connection, parts, target, options)();
+    return Load(*connection, parts, target, options)(*first);
   } catch (Error& error) {
     if (options.stop.stop_requested() && error.kind() == ErrorKind::postgres) {
       throw Interrupted("load.stopped", "the load was stopped; nothing of it stays", {.where = target});

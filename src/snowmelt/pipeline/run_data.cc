@@ -117,6 +117,9 @@ class Run {
       TableRun& run = *runs_[index];
       try {
         export_one(tables_[index], run);
+      } catch (const Error& error) {
+        run.queue.fail(std::current_exception());
+        if (ends_the_run(ReportError::from(error))) halt();
       } catch (...) {
         run.queue.fail(std::current_exception());
       }
