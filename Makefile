@@ -8,10 +8,13 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CCACHE_MAXSIZE ?= 5G
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: setup build demo test test-unit test-go test-python lint format bench lock clean
+.PHONY: setup setup-test build demo test test-unit test-tsan test-go test-python lint format bench bench-connections lock clean
 
 setup:
 	@tools/setup
+
+setup-test:
+	@tools/setup tests
 
 build: setup
 	@cmake --preset $(PRESET) > build-configure.log 2>&1 || { cat build-configure.log; exit 1; }; rm -f build-configure.log
@@ -20,15 +23,22 @@ build: setup
 demo: build
 	@$(VENV)/bin/python demo/demo.py --scale $(or $(SCALE),0.1)
 
-test: build lint test-unit test-go test-python
+test: build lint test-unit test-tsan test-go test-python
 
 test-unit: build
 	@$(VENV)/bin/python -m snowmelt_sandbox.postgres -- ctest --preset $(PRESET)
 
+# The managers' own tests with a driver that only counts: Go and Arrow know nothing of the thread sanitizer.
+TSAN_TESTS := base_connection_test snowflake_connection_test postgres_connection_test login_lock_test
+test-tsan: build
+	@cmake --preset tsan > build-configure.log 2>&1 || { cat build-configure.log; exit 1; }; rm -f build-configure.log
+	@cmake --build --preset tsan --target $(TSAN_TESTS)
+	@$(VENV)/bin/python -m snowmelt_sandbox.postgres -- ctest --preset tsan -R '(base|snowflake|postgres)_connection|login_lock'
+
 test-go: build
 	@tools/go-test
 
-test-python: build
+test-python: setup-test build
 	@$(VENV)/bin/python -m pytest tests
 
 lint: setup
@@ -46,6 +56,10 @@ lock:
 bench: build
 	@bench/setup
 	@SCALE=$(or $(SCALE),1) REPEAT=$(REPEAT) $(VENV)/bin/python bench/run.py
+
+# The seed's table of logins and overhead, measured.
+bench-connections: build
+	@$(VENV)/bin/python bench/connections.py
 
 clean:
 	@rm -rf build build-*

@@ -2,8 +2,10 @@
 #include "snowmelt/connections/snowflake_connection.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
+#include <mutex>
 #include <random>
 #include <thread>
 
@@ -16,7 +18,8 @@ namespace {
 
 class FakeDriver : public SnowflakeDriver {
  public:
-  Session open(const SnowflakeConfig&, const LoginOptions&) override {
+  Session open(const SnowflakeConfig&, const LoginOptions& options) override {
+    asked = options.ask_person;
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     Session session;
     session.handle = ++opens;
@@ -25,16 +28,22 @@ class FakeDriver : public SnowflakeDriver {
   }
   StatementResult execute(int64_t, const Statement& statement) override {
     if (lose_next.exchange(false)) throw ConnectionError("snowflake.connection_lost", "gone", {.connection_lost = true});
+    const std::scoped_lock lock(mutex);
     last_parameters = statement.parameters;
     return answer;
   }
   StatementResult result(int64_t, const std::string&, std::stop_token) override { return answer; }
-  void ping(int64_t) override { ++pings; }
+  void ping(int64_t) override {
+    ++pings;
+    if (expire_next.exchange(false)) throw ConnectionError("snowflake.connection_lost", "expired", {.connection_lost = true});
+  }
   void close(int64_t) noexcept override { ++closes; }
 
   std::atomic<int> opens{0}, pings{0}, closes{0};
-  std::atomic<bool> lose_next{false};
+  std::atomic<bool> lose_next{false}, expire_next{false};
+  std::atomic<bool> asked{false};
   StatementResult answer;
+  std::mutex mutex;
   std::vector<Value> last_parameters;
 };
 
@@ -69,6 +78,57 @@ TEST(SnowflakeConnection, OneLoginForManyThreadsAndItsKinds) {
   manager.get_connection();
   EXPECT_EQ(manager.logins(), 2);
   EXPECT_EQ(manager.logins_by_kind(), (std::map<std::string, int64_t>{{"externalbrowser", 1}, {"id_token", 1}}));
+}
+
+TEST(SnowflakeConnection, TenThousandCallsAHundredLossesOneInteractiveLogin) {
+  const auto driver = std::make_shared<FakeDriver>();
+  SnowflakeConnectionManager manager(config(), driver);
+  manager.set_idle_before_ping(std::chrono::milliseconds(0));
+  constexpr int kThreads = 64, kCalls = 157, kEach = 50;
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&] {
+        for (int call = 0; call < kCalls; ++call) {
+          try {
+            EXPECT_NE(manager.get_snowflake_connection(), nullptr);
+            if (call % 16 == 0)
+              manager.get_snowflake_connection()->execute({.sql = "select 1", .parameters = {}, .query_tag = {}, .stop = {}});
+          } catch (const Error& error) {  // of the statement that meets the loss, and of those on a session just given up
+            EXPECT_TRUE(error.connection_lost() || error.code() == "connection.closed") << error.what();
+          }
+        }
+      });
+    }
+    for (int loss = 0; loss < kEach; ++loss) {
+      driver->expire_next = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      driver->lose_next = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  EXPECT_EQ(manager.logins_by_kind().at("externalbrowser"), 1);
+  EXPECT_LE(manager.logins(), 2 * kEach + 1);
+  manager.close();
+  EXPECT_EQ(driver->opens, driver->closes);
+}
+
+TEST(SnowflakeConnection, WhoMayBeAskedToLogInAgain) {
+  using AskPerson = SnowflakeConnectionManager::AskPerson;
+  for (const auto& [who, first, second] :
+       {std::tuple{AskPerson::first_login, true, ::isatty(0) == 1 || ::isatty(2) == 1}, std::tuple{AskPerson::always, true, true},
+        std::tuple{AskPerson::never, false, false}}) {
+    const auto driver = std::make_shared<FakeDriver>();
+    SnowflakeConnectionManager manager(config(), driver);
+    manager.set_ask_person(who);
+    manager.get_connection();
+    EXPECT_EQ(driver->asked, first);
+    driver->lose_next = true;
+    EXPECT_THROW(manager.get_snowflake_connection()->execute({.sql = "x", .parameters = {}, .query_tag = {}, .stop = {}}),
+                 ConnectionError);
+    manager.get_connection();
+    EXPECT_EQ(driver->asked, second);
+  }
 }
 
 TEST(SnowflakeConnection, EverySessionIsClosedOnce) {
