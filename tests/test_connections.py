@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from program import Outcome, Project
+from program import ROOT, Outcome, Project
 from snowmelt_sandbox.postgres import PrivatePostgres
 from snowmelt_sandbox.testing import Sandbox
 
@@ -455,3 +455,61 @@ def test_with_a_real_browser(desk: Desk, data: Path) -> None:
         assert desk.launches() == 1
         assert server.stats()["sso_pages"] == 1
     until(lambda: "ended at" in Path(f"{desk.log}.driver").read_text())
+
+
+STRESS = """
+import random, sys, threading, time, snowmelt
+manager = snowmelt.SnowflakeConnectionManager()
+manager.get_connection()
+losses, answers, wrong = [], [], []
+
+def work(seed):
+    choose = random.Random(seed)
+    for call in range(157):
+        time.sleep(0.02)
+        try:
+            connection = manager.get_connection()
+            if choose.random() < 0.05:
+                answers.append(connection.cursor().execute("select 1").fetchall()[0][0])
+        except snowmelt.ConnectionError as error:  # of the statement that meets the loss: the next call connects again
+            losses.append(error)
+        except Exception as error:
+            wrong.append(repr(error))
+
+threads = [threading.Thread(target=work, args=(seed,)) for seed in range(64)]
+for thread in threads:
+    thread.start()
+print("started", flush=True)
+for thread in threads:
+    thread.join()
+assert not wrong, wrong[:3]
+sys.stdin.read()  # until the server is left in peace
+manager.is_alive()  # finds out what the last loss did; get_connection() then acts on it
+assert manager.get_connection().cursor().execute("select 1").fetchone()[0] == 1
+print(len(answers), len(losses), flush=True)
+manager.close()
+"""
+
+
+def test_sixty_four_threads_through_a_hundred_losses(desk: Desk, sandbox: Sandbox) -> None:
+    """10,048 calls while the server expires and kills sessions: one person is asked once, nothing waits for ever."""
+    desk.configure(sandbox)
+    environment = desk.project.variables(PYTHONPATH=str(ROOT / "python"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", STRESS],
+        cwd=desk.project.directory,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "started\n"
+    for _ in range(50):
+        sandbox.expire_sessions()
+        time.sleep(0.01)
+        sandbox.kill_sessions()
+        time.sleep(0.01)
+    answers, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert int(answers.split()[0]) > 100
+    assert (desk.launches(), desk.logins("externalbrowser")) == (1, 1)

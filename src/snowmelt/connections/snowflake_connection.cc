@@ -119,9 +119,14 @@ SnowflakeConnection::SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver
 
 SnowflakeConnection::~SnowflakeConnection() { close(); }
 
+void SnowflakeConnection::require_open() const {
+  if (lost_) throw ConnectionError("snowflake.connection_lost", "the session was lost", {.connection_lost = true});
+  if (closed_) throw UsageError("connection.closed", "the Snowflake connection is closed");
+}
+
 template <typename Call>
 auto SnowflakeConnection::guarded(Call&& call) {
-  if (closed_) throw UsageError("connection.closed", "the Snowflake connection is closed");
+  require_open();
   try {
     return call();
   } catch (const Error& error) {
@@ -131,7 +136,7 @@ auto SnowflakeConnection::guarded(Call&& call) {
 }
 
 std::unique_ptr<Cursor> SnowflakeConnection::cursor() {
-  if (closed_) throw UsageError("connection.closed", "the Snowflake connection is closed");
+  require_open();
   return std::make_unique<SnowflakeCursor>(shared_from_this());
 }
 
@@ -200,6 +205,8 @@ bool SnowflakeConnectionManager::ping(Connection& connection) {
   static_cast<SnowflakeConnection&>(connection).ping();
   return true;
 }
+
+void SnowflakeConnectionManager::before_reconnect(Connection& lost) { static_cast<SnowflakeConnection&>(lost).give_up(); }
 
 void SnowflakeConnectionManager::dispose(Connection& connection) noexcept {
   static_cast<SnowflakeConnection&>(connection).close();

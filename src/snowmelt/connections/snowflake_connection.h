@@ -116,12 +116,15 @@ class SnowflakeConnection : public Connection, public std::enable_shared_from_th
   StatementResult result(const std::string& query_id, std::stop_token stop = {});
   void ping();
   void close() noexcept;
+  // Given up as dead: what still holds it gets a ConnectionError with connection_lost(), not one about misuse.
+  void give_up() noexcept { lost_ = true; }
   const std::string& login_kind() const { return session_.login_kind; }
   const SnowflakeDriver::Session& session() const { return session_; }
   // What it was opened with: chunks are fetched through the same proxy.
   const SnowflakeConfig& config() const { return config_; }
 
  private:
+  void require_open() const;
   template <typename Call>
   auto guarded(Call&& call);  // marks the connection dead when a call says connection_lost
 
@@ -129,6 +132,7 @@ class SnowflakeConnection : public Connection, public std::enable_shared_from_th
   SnowflakeDriver::Session session_;
   const SnowflakeConfig config_;
   std::atomic<bool> open_{true};
+  std::atomic<bool> lost_{false};
   std::atomic<bool> closed_{false};  // a lost session is closed too, once: the driver keeps its half
 };
 
@@ -160,6 +164,7 @@ class SnowflakeConnectionManager : public BaseConnectionManager {
   std::shared_ptr<Connection> open() override;
   bool ping(Connection& connection) override;
   void dispose(Connection& connection) noexcept override;
+  void before_reconnect(Connection& lost) override;
 
  private:
   SnowflakeConfig config_;
