@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gc
+import importlib
 import json
 import logging
 import os
@@ -349,10 +350,60 @@ def test_pycapsule(snowflake: SnowflakeConnectionManager) -> None:
 
 @pytest.mark.parametrize(("module", "call"), [("polars", "DataFrame"), ("pandas", "DataFrame.from_arrow")])
 def test_data_frames(snowflake: SnowflakeConnectionManager, module: str, call: str) -> None:
-    function: Any = pytest.importorskip(module)
+    function: Any = importlib.import_module(module)
     for name in call.split("."):
         function = getattr(function, name)
     assert len(function(snowflake.get_connection().cursor().execute(f"select * from {TABLE}"))) == ORDERS
+
+
+def lent(taken: Any) -> int:
+    """Bytes of our result that `taken` keeps alive: the engine's buffers are counted by the pool that pyarrow reports."""
+    gc.collect()
+    with_it = pa.total_allocated_bytes()
+    taken.clear()
+    gc.collect()
+    return with_it - pa.total_allocated_bytes()
+
+
+@pytest.mark.parametrize("module", ["polars", "pandas"])
+def test_data_frames_take_numbers_without_a_copy(snowflake: SnowflakeConnectionManager, module: str) -> None:
+    """What was copied would be given back to our pool as soon as the stream has ended."""
+    cursor = snowflake.get_connection().cursor().execute(f"select O_ID, O_ID + 1 as NEXT from {TABLE}")
+    if module == "polars":
+        import polars
+
+        taken = [polars.DataFrame(cursor)]
+    else:
+        import pandas
+
+        arrow = pa.RecordBatchReader.from_stream(cursor).read_all()
+        taken = [arrow.to_pandas(types_mapper=pandas.ArrowDtype), arrow]
+        del arrow
+    assert lent(taken) >= 2 * 8 * ORDERS
+
+
+def test_duckdb_scans_our_buffers(snowflake: SnowflakeConnectionManager) -> None:
+    """DuckDB pulls batch after batch out of the stream while we still own the memory: nothing is gathered before."""
+    before = pa.total_allocated_bytes()
+    cursor = snowflake.get_connection().cursor().execute(f"select * from {TABLE}")
+    peaks = []
+
+    class Watched:
+        def __arrow_c_stream__(self, requested: object = None) -> object:  # noqa: ARG002
+            reader = pa.RecordBatchReader.from_stream(cursor)
+
+            def batches() -> Iterator[pa.RecordBatch]:
+                for batch in reader:
+                    peaks.append(pa.total_allocated_bytes() - before)
+                    yield batch
+
+            return pa.RecordBatchReader.from_batches(reader.schema, batches()).__arrow_c_stream__()
+
+    watched = Watched()  # noqa: F841  DuckDB finds it by its name
+    assert duckdb.sql("select sum(O_ID) from watched").fetchall() == [(sum(range(ORDERS)),)]
+    whole = snowflake.get_connection().cursor().execute(f"select * from {TABLE}").fetch_arrow_table().nbytes
+    assert len(peaks) > 3
+    assert max(peaks) < whole
 
 
 def test_arrow_after_rows_is_refused(snowflake: SnowflakeConnectionManager) -> None:
@@ -660,6 +711,29 @@ def test_import_is_quick() -> None:
     times = [line.split("|") for line in done.stderr.splitlines() if line.startswith("import time:")]
     (total,) = [int(row[1]) for row in times if row[2].strip() == "snowmelt"]
     assert total < 150_000
+
+
+def test_the_stub_names_what_the_module_has() -> None:
+    import ast
+
+    from snowmelt import _snowmelt
+
+    def members(owner: object) -> set[str]:
+        return {name for name in vars(owner) if not name.startswith("__")}
+
+    stub = ast.parse((ROOT / "python" / "snowmelt" / "_snowmelt.pyi").read_text())
+    written: dict[str, set[str]] = {}
+    for node in stub.body:
+        if isinstance(node, ast.ClassDef):
+            written[node.name] = {item.name for item in node.body if isinstance(item, ast.FunctionDef)} - {"__init__"}
+        elif isinstance(node, ast.FunctionDef):
+            written[node.name] = set()
+        elif isinstance(node, ast.AnnAssign):
+            written[node.target.id] = set()
+    assert set(written) == members(_snowmelt)
+    for name, methods in written.items():
+        if methods:
+            assert methods == members(getattr(_snowmelt, name)), name
 
 
 def test_every_public_name_has_a_docstring() -> None:
