@@ -123,7 +123,7 @@ class ExtractorTest : public testing::Test {
       chunk.url = server.url(std::to_string(i) + "?" + generation);
       chunk.rows = chunks[i];
       result.chunks.push_back(chunk);
-      bodies.push_back(gzip(arrow_stream(result.total, chunks[i])));
+      add_body(gzip(arrow_stream(result.total, chunks[i])));
       result.total += chunks[i];
     }
     return result;
@@ -181,14 +181,27 @@ class ExtractorTest : public testing::Test {
     return rows;
   }
 
+  void add_body(std::string body) {
+    const std::lock_guard lock(bodies_mutex);
+    bodies.push_back(std::move(body));
+  }
+  void clear_bodies() {
+    const std::lock_guard lock(bodies_mutex);
+    bodies.clear();
+  }
+
   TestDirectory directory;
+  std::mutex bodies_mutex;
   std::vector<std::string> bodies;
   std::function<TestAnswer(const std::string& path)> override_answer;
   TestChunkServer server{[this](const std::string& path, const std::string&) {
     if (override_answer) {
       if (const TestAnswer answer = override_answer(path); answer.status != 0) return answer;
     }
-    return TestAnswer{.body = bodies.at(std::stoul(path))};
+    // A transfer that was given up may still be served when the next case has begun.
+    const std::lock_guard lock(bodies_mutex);
+    const size_t index = std::stoul(path);
+    return index < bodies.size() ? TestAnswer{.body = bodies[index]} : TestAnswer{.status = 404};
   }};
   std::shared_ptr<FakeDriver> driver = std::make_shared<FakeDriver>();
   SnowflakeConnectionManager manager{test_config(), driver};
@@ -251,7 +264,7 @@ TEST_F(ExtractorTest, a_short_chunk_is_an_error_and_never_a_shorter_table) {
   extract().finish();
   const Strings before = files();
 
-  bodies.clear();
+  clear_bodies();
   serve(5, {100, 100, 100});
   std::atomic<int> asked{0};
   bodies[1] = gzip(arrow_stream(105, 90));  // ends cleanly, one batch early
@@ -282,7 +295,7 @@ TEST_F(ExtractorTest, rows_too_many_or_a_wrong_total_are_errors_too) {
   serve(0, {50, 50});
   bodies[0] = gzip(arrow_stream(0, 51));
   EXPECT_EQ(failure(), "snowflake.short_chunk");
-  bodies.clear();
+  clear_bodies();
   serve(10, {50});
   driver->answer.total = 59;
   driver->refreshed = driver->answer;
@@ -294,7 +307,7 @@ TEST_F(ExtractorTest, rows_too_many_or_a_wrong_total_are_errors_too) {
 
 TEST_F(ExtractorTest, expired_urls_are_refreshed_once_for_all_threads) {
   serve(10, std::vector<int64_t>(6, 20));
-  bodies.clear();
+  clear_bodies();
   driver->refreshed = make_result(10, std::vector<int64_t>(6, 20), "1");
   override_answer = [](const std::string& path) { return path.ends_with("?0") ? TestAnswer{.status = 403} : kAsUsual; };
   ExtractOptions options;
@@ -315,7 +328,7 @@ TEST_F(ExtractorTest, a_lost_session_is_replaced_once) {
 
 TEST_F(ExtractorTest, urls_are_refreshed_by_another_session_when_the_first_is_lost) {
   serve(10, std::vector<int64_t>(6, 20));
-  bodies.clear();
+  clear_bodies();
   driver->refreshed = make_result(10, std::vector<int64_t>(6, 20), "1");
   driver->lost_at_result = 1;
   override_answer = [](const std::string& path) { return path.ends_with("?0") ? TestAnswer{.status = 403} : kAsUsual; };
