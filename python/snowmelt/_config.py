@@ -29,7 +29,17 @@ def table_keys(table: object) -> list[tuple[str, str]]:
     if isinstance(table, str):
         return [("source", table)]
     if isinstance(table, Mapping):
-        return keys("table", table)
+        plain = {name: value for name, value in table.items() if name not in ("rename", "types", "drop")}
+        flat = keys("table", plain)
+        for name in ("rename", "types"):
+            columns = table.get(name) or {}
+            if not isinstance(columns, Mapping):
+                raise TypeError(f"table.{name} must be a dict of columns, not {type(columns).__name__}")
+            flat += [(f"{name}.{column}", _text(f"table.{name}.{column}", value)) for column, value in columns.items()]
+        dropped = table.get("drop") or []
+        if isinstance(dropped, str) or not isinstance(dropped, (list, tuple, set, frozenset)):
+            raise TypeError(f"table.drop must be a list of columns, not {type(dropped).__name__}")
+        return flat + [("drop", _text("table.drop", column)) for column in dropped]
     raise TypeError(f"a table is a dict with the keys of [[table]], or its name, not {type(table).__name__}")
 
 

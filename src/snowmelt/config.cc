@@ -97,7 +97,10 @@ constexpr Key<ExportConfig> kExportKeys[] = {
 constexpr std::string_view kLoadModes[] = {"create", "replace", "truncate", "append"};
 constexpr std::string_view kIntegerModes[] = {"bigint", "numeric"};
 constexpr std::string_view kSubsecondModes[] = {"error", "truncate", "round", "nanos"};
-constexpr std::string_view kTableKeys[] = {"source", "query", "name", "target", "mode", "integers", "on_subsecond", "tz_offset"};
+constexpr std::string_view kNulModes[] = {"error", "strip", "replace"};
+constexpr std::string_view kRangeModes[] = {"error", "null"};
+constexpr std::string_view kTableKeys[] = {"source",    "query",  "name",  "target", "mode",   "integers",       "on_subsecond",
+                                           "tz_offset", "rename", "types", "drop",   "on_nul", "on_out_of_range"};
 constexpr std::string_view kTopKeys[] = {"snowflake", "postgres", "export", "table", "defaults"};
 
 [[noreturn]] void bad(std::string where, std::string message, std::string hint = {}) {
@@ -291,6 +294,32 @@ Enum parse_word(const std::string& where, const toml::node& value, const std::st
   return static_cast<Enum>(found - words);
 }
 
+// { COLUMN = "text", … }
+std::map<std::string, std::string> column_texts(const std::string& where, const toml::node& value) {
+  std::map<std::string, std::string> texts;
+  const toml::table* table = value.as_table();
+  if (table == nullptr) bad(where, "expected a table of columns", "write { COLUMN = \"…\" }");
+  for (const auto& [column, text] : *table) {
+    const auto got = text.value_exact<std::string>();
+    if (!got || got->empty()) bad(fmt::format("{}.{}", where, column.str()), "expected text in quotes");
+    texts[std::string(column.str())] = *got;
+  }
+  return texts;
+}
+
+// ["COLUMN", …]
+std::vector<std::string> column_names(const std::string& where, const toml::node& value) {
+  std::vector<std::string> names;
+  const toml::array* array = value.as_array();
+  if (array == nullptr) bad(where, "expected a list of columns", "write [\"COLUMN\", …]");
+  for (const toml::node& name : *array) {
+    const auto got = name.value_exact<std::string>();
+    if (!got || got->empty()) bad(where, "expected text in quotes");
+    names.push_back(*got);
+  }
+  return names;
+}
+
 void read_table_keys(const std::string& file, const toml::table& table, std::string_view section, TableConfig& config) {
   for (const auto& [toml_key, value] : table) {
     const std::string_view key = toml_key.str();
@@ -314,6 +343,16 @@ void read_table_keys(const std::string& file, const toml::table& table, std::str
       config.integers = parse_word<IntegerMode>(where, value, kIntegerModes);
     else if (key == "on_subsecond")
       config.on_subsecond = parse_word<SubsecondMode>(where, value, kSubsecondModes);
+    else if (key == "on_nul")
+      config.columns.on_nul = parse_word<NulMode>(where, value, kNulModes);
+    else if (key == "on_out_of_range")
+      config.columns.on_out_of_range = parse_word<RangeMode>(where, value, kRangeModes);
+    else if (key == "rename")
+      config.columns.rename = column_texts(where, value);
+    else if (key == "types")
+      config.columns.types = column_texts(where, value);
+    else if (key == "drop")
+      config.columns.drop = column_names(where, value);
     else if (key == "tz_offset") {
       if (!value.is_boolean()) bad(where, "expected true or false");
       config.tz_offset = *value.value_exact<bool>();
@@ -472,6 +511,16 @@ void set_key(TableConfig& table, const std::string& key, const std::string& valu
     table.on_subsecond = static_cast<SubsecondMode>(word(kSubsecondModes));
   else if (key == "tz_offset")
     table.tz_offset = parse_text<bool>(value, where);
+  else if (key == "on_nul")
+    table.columns.on_nul = static_cast<NulMode>(word(kNulModes));
+  else if (key == "on_out_of_range")
+    table.columns.on_out_of_range = static_cast<RangeMode>(word(kRangeModes));
+  else if (key == "drop")
+    table.columns.drop.push_back(value);
+  else if (key.starts_with("rename."))
+    table.columns.rename[key.substr(std::string_view("rename.").size())] = value;
+  else if (key.starts_with("types."))
+    table.columns.types[key.substr(std::string_view("types.").size())] = value;
   else
     refuse_key("table", key, kTableKeys);
 }

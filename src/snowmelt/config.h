@@ -78,6 +78,18 @@ enum class LoadMode { create, replace, truncate, append };
 enum class IntegerMode { bigint, numeric };                  // NUMBER(p,0): INT64, or DECIMAL(p,0)
 enum class SubsecondMode { error, truncate, round, nanos };  // digits below the microsecond
 
+enum class NulMode { error, strip, replace };  // U+0000 in text; replaced by U+FFFD
+enum class RangeMode { error, null };          // a value outside the target's range
+
+// What [[table]] says of columns. They are named as in the source, without regard to case where only one answers.
+struct ColumnChoices {
+  std::map<std::string, std::string> rename;  // to the name in PostgreSQL
+  std::map<std::string, std::string> types;   // PostgreSQL types for a table that snowmelt makes
+  std::vector<std::string> drop;              // neither exported nor loaded
+  NulMode on_nul = NulMode::error;
+  RangeMode on_out_of_range = RangeMode::error;
+};
+
 // [[table]], and [defaults] for all of them.
 struct TableConfig {
   std::string source;  // as written by the user; empty when `query` is given
@@ -88,6 +100,7 @@ struct TableConfig {
   IntegerMode integers = IntegerMode::bigint;
   SubsecondMode on_subsecond = SubsecondMode::error;
   bool tz_offset = false;  // also write <col>_tz_offset for TIMESTAMP_TZ
+  ColumnChoices columns;
 };
 
 // [export]
@@ -124,6 +137,7 @@ Config load_config(const std::optional<std::filesystem::path>& file = std::nullo
 void set_key(SnowflakeConfig& config, const std::string& key, const std::string& value);
 void set_key(PostgresConfig& config, const std::string& key, const std::string& value);
 void set_key(ExportConfig& config, const std::string& key, const std::string& value);
+// Columns are "rename.COLUMN" and "types.COLUMN"; "drop" adds one.
 void set_key(TableConfig& table, const std::string& key, const std::string& value);
 
 // Folds the name and fills in the target as [[table]] says; `where` is for messages.

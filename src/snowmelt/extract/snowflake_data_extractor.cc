@@ -188,7 +188,12 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
     if (const auto* snowflake = dynamic_cast<const SnowflakeConnection*>(connection.get())) {
       job.http = http_options(snowflake->config());
     }
-    const TypeOptions types{.integers = table.integers, .on_subsecond = table.on_subsecond, .tz_offset = table.tz_offset};
+    const TypeOptions types{.integers = table.integers,
+                            .on_subsecond = table.on_subsecond,
+                            .tz_offset = table.tz_offset,
+                            .drop = table.columns.drop,
+                            .on_out_of_range = table.columns.on_out_of_range,
+                            .policies = job.progress != nullptr ? &job.progress->policies : nullptr};
     job.converter = std::make_shared<WireConverter>(
         answer.result ? answer.result->row_type : row_type_of(answer.cursor->description()), types);
     if (answer.result) {

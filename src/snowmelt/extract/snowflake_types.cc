@@ -9,6 +9,7 @@
 
 #include "snowmelt/error.h"
 #include "snowmelt/extract/column_plan.h"
+#include "snowmelt/extract/wire_arrays.h"
 
 namespace snowmelt {
 namespace {
@@ -121,6 +122,29 @@ std::string tz_offset_name(const std::string& name) {
   return name + (fold_to_postgres(name) != name ? "_TZ_OFFSET" : "_tz_offset");
 }
 
+// Names match exactly, else without regard to case where only one answers.
+std::set<int> dropped_columns(const std::vector<SnowflakeColumn>& row_type, const std::vector<std::string>& names) {
+  const auto lower = [](std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text;
+  };
+  std::set<int> dropped;
+  for (const std::string& name : names) {
+    std::vector<int> exact, alike;
+    for (int i = 0; i < static_cast<int>(row_type.size()); ++i) {
+      if (row_type[i].name == name) exact.push_back(i);
+      if (lower(row_type[i].name) == lower(name)) alike.push_back(i);
+    }
+    const std::vector<int>& found = exact.empty() ? alike : exact;
+    if (found.size() != 1) {
+      throw ValueError("types.unknown_column", fmt::format("drop names column {}, which is not there", name),
+                       {.hint = "use the names of the source's columns"});
+    }
+    dropped.insert(found.front());
+  }
+  return dropped;
+}
+
 ColumnPlan plan_tz_offset(const ColumnPlan& instant) {
   ColumnPlan plan = instant;
   plan.kind = ColumnKind::tz_offset;
@@ -129,10 +153,11 @@ ColumnPlan plan_tz_offset(const ColumnPlan& instant) {
   return plan;
 }
 
-void check_types_known(const std::vector<SnowflakeColumn>& row_type) {
+void check_types_known(const std::vector<SnowflakeColumn>& row_type, const std::set<int>& dropped) {
   std::string unknown;
-  for (const SnowflakeColumn& column : row_type) {
-    if (type_table().contains(column.type)) continue;
+  for (int i = 0; i < static_cast<int>(row_type.size()); ++i) {
+    const SnowflakeColumn& column = row_type[i];
+    if (dropped.contains(i) || type_table().contains(column.type)) continue;
     unknown += (unknown.empty() ? "" : ", ") + fmt::format("column {} of type {}", column.name, column.type);
   }
   if (unknown.empty()) return;
@@ -181,8 +206,10 @@ void throw_wire_type(const ColumnPlan& plan, const arrow::DataType& found) {
                    {.where = "column " + plan.name, .hint = "cast the column in a query, and report this with the type's name"});
 }
 
-WireConverter::WireConverter(const std::vector<SnowflakeColumn>& row_type, const TypeOptions& options) {
-  check_types_known(row_type);
+WireConverter::WireConverter(const std::vector<SnowflakeColumn>& row_type, const TypeOptions& options)
+    : on_out_of_range_(options.on_out_of_range), policies_(options.policies) {
+  const std::set<int> dropped = dropped_columns(row_type, options.drop);
+  check_types_known(row_type, dropped);
   arrow::FieldVector fields;
   const auto add = [&](ColumnPlan plan, const std::string& name, bool nullable) {
     fields.push_back(arrow::field(name, plan.type, nullable));
@@ -191,11 +218,13 @@ WireConverter::WireConverter(const std::vector<SnowflakeColumn>& row_type, const
   };
   for (int i = 0; i < static_cast<int>(row_type.size()); ++i) {
     const SnowflakeColumn& column = row_type[i];
-    const ColumnPlan plan = plan_column(i, column, type_table().at(column.type), options);
     wire_names_.push_back(column.name);
+    if (dropped.contains(i)) continue;
+    const ColumnPlan plan = plan_column(i, column, type_table().at(column.type), options);
     add(plan, column.name, column.nullable);
     if (plan.zoned && options.tz_offset) add(plan_tz_offset(plan), tz_offset_name(column.name), column.nullable);
   }
+  if (fields.empty()) throw ValueError("types.no_columns", "no column is left to export", {.hint = "drop fewer columns"});
   schema_ = arrow::schema(std::move(fields));
 }
 
@@ -215,13 +244,38 @@ void WireConverter::check_wire_schema(const arrow::Schema& wire) const {
 
 std::shared_ptr<arrow::Array> WireConverter::convert_column(int field, const arrow::RecordBatch& wire, int64_t first_row) const {
   const ColumnPlan& plan = plans_[field];
-  ArrayPtr array = convert_by_kind(plan, wire.column(plan.wire_column), first_row);
+  const bool may_null = on_out_of_range_ == RangeMode::null && columns_[field].nullable;
+  const ArrayPtr& values = wire.column(plan.wire_column);
+  ArrayPtr array = may_null ? in_range(plan, values, first_row) : convert_by_kind(plan, values, first_row);
   // Parquet would write such a null as a value: NOT NULL columns have no room for it.
   if (!columns_[field].nullable && array->null_count() > 0) {
     throw ValueError("snowflake.null_in_not_null", "a column that the result declares NOT NULL holds NULL",
                      {.where = "column " + plan.name});
   }
   return array;
+}
+
+// Row by row only where the whole column does not pass.
+ArrayPtr WireConverter::in_range(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row) const {
+  const auto out_of_range = [](const Error& error) {
+    return error.code() == "snowflake.integer_out_of_range" || error.code() == "snowflake.timestamp_out_of_range";
+  };
+  try {
+    return convert_by_kind(plan, wire, first_row);
+  } catch (const Error& error) {
+    if (!out_of_range(error)) throw;
+  }
+  arrow::ArrayVector rows;
+  for (int64_t i = 0; i < wire->length(); ++i) {
+    try {
+      rows.push_back(convert_by_kind(plan, wire->Slice(i, 1), first_row + i));
+    } catch (const Error& error) {
+      if (!out_of_range(error)) throw;
+      rows.push_back(take(arrow::MakeArrayOfNull(plan.type, 1)));
+      if (policies_ != nullptr) ++policies_->on_out_of_range;
+    }
+  }
+  return take(arrow::Concatenate(rows));
 }
 
 std::shared_ptr<arrow::RecordBatch> WireConverter::convert(const arrow::RecordBatch& wire, int64_t first_row) const {

@@ -9,6 +9,7 @@
 
 #include "snowmelt/config.h"
 #include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/progress.h"
 #include "snowmelt/storage/manifest.h"
 
 namespace snowmelt {
@@ -19,6 +20,9 @@ struct TypeOptions {
   IntegerMode integers = IntegerMode::bigint;
   SubsecondMode on_subsecond = SubsecondMode::error;
   bool tz_offset = false;
+  std::vector<std::string> drop = {};  // columns that are not kept
+  RangeMode on_out_of_range = RangeMode::error;
+  PolicyCounts* policies = nullptr;  // raised where a policy changed a value; outlives the converter
 };
 
 // One a result; const and shared by all threads. The file's schema depends on the row type alone, never on the data, so
@@ -45,6 +49,11 @@ class WireConverter {
   std::shared_ptr<arrow::RecordBatch> convert_rows(const std::vector<Row>& rows, int64_t first_row) const;
 
  private:
+  std::shared_ptr<arrow::Array> in_range(const ColumnPlan& plan, const std::shared_ptr<arrow::Array>& wire,
+                                         int64_t first_row) const;
+
+  RangeMode on_out_of_range_ = RangeMode::error;
+  PolicyCounts* policies_ = nullptr;
   std::vector<ColumnPlan> plans_;
   std::vector<std::string> wire_names_;
   std::vector<SourceColumn> columns_;

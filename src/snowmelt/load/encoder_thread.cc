@@ -67,7 +67,9 @@ void EncoderThread::encode_file(ParquetPartReader& reader, const std::string& fi
     auto buffer = empty_buffer();
     while (const auto batch = reader.next()) {
       if (job_.options.stop.stop_requested()) throw Interrupted("load.stopped", "the load was stopped; nothing of it stays");
-      encoder_.encode(*batch, rows_ + 1, *buffer);
+      const auto adapted =
+          apply_policies(job_.columns, job_.options.columns, job_.adapter.adapt(*batch, rows_ + 1), rows_ + 1, job_.policies);
+      encoder_.encode(*adapted, rows_ + 1, *buffer);
       rows_ += batch->num_rows();
       if (job_.options.progress != nullptr) job_.options.progress->rows_loaded += batch->num_rows();
       if (buffer->size() < kBufferBytes) continue;

@@ -11,6 +11,7 @@
 #include <stop_token>
 #include <thread>
 
+#include "snowmelt/load/batch_adapter.h"
 #include "snowmelt/load/copy_encoder.h"
 #include "snowmelt/load/postgresql_data_loader.h"
 #include "snowmelt/storage/parquet_file.h"
@@ -22,6 +23,8 @@ struct EncodeJob {
   std::unique_ptr<ParquetPartReader> first;  // opened already, for its schema
   std::string first_file;
   std::vector<EncoderColumn> columns;
+  const BatchAdapter& adapter;
+  PolicyCounts& policies;
   const LoadOptions& options;
 };
 

@@ -62,6 +62,7 @@ class Load {
 
   int64_t operator()(const PartSource::Part& first) {
     auto reader = std::make_unique<ParquetPartReader>(first.file, options_.password, first.salt);
+    const BatchAdapter adapter = adapter_for(*reader, first.file);
 
     LoadTransaction transaction(connection_);
     TableLoad table(connection_, target_, options_.mode);
@@ -76,16 +77,18 @@ class Load {
     // A table that exists is compared first; one that does not is made first, and then it exists.
     std::string copy;
     if (!table.exists()) {
-      const auto planned = plan_new_table(*reader->schema(), reader->source_columns(), options_.integers);
+      const auto planned = plan_new_table(*adapter.schema(), adapter.source_columns(), options_.integers, adapter.types());
       copy = table.prepare(planned, names_of(planned));
     }
     std::vector<EncoderColumn> columns =
-        map_columns(*reader->schema(), reader->source_columns(), table.columns(), table.display_name());
+        map_columns(*adapter.schema(), adapter.source_columns(), table.columns(), table.display_name());
     if (copy.empty()) copy = table.prepare({}, names_of(columns));
     const int64_t rows = send(copy, {.parts = parts_,
                                      .first = std::move(reader),
                                      .first_file = first.file.string(),
                                      .columns = std::move(columns),
+                                     .adapter = adapter,
+                                     .policies = options_.progress != nullptr ? options_.progress->policies : own_policies_,
                                      .options = options_});
     table.publish(export_id, rows);
     transaction.finish();
@@ -93,6 +96,15 @@ class Load {
   }
 
  private:
+  BatchAdapter adapter_for(const ParquetPartReader& reader, const std::filesystem::path& file) const {
+    try {
+      return {*reader.schema(), reader.source_columns(), options_.columns};
+    } catch (Error& error) {
+      error.add_where("file " + file.string());
+      throw;
+    }
+  }
+
   // Rows of an export that is not loaded again: what the report says about it stays true.
   int64_t drain() {
     while (parts_.next()) {
@@ -129,6 +141,7 @@ class Load {
   PartSource& parts_;
   const std::string& target_;
   const LoadOptions& options_;
+  PolicyCounts own_policies_;
 };
 
 }  // namespace

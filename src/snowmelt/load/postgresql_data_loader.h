@@ -19,6 +19,7 @@ struct LoadOptions {
   LoadMode mode = LoadMode::create;
   IntegerMode integers = IntegerMode::bigint;  // for tables that the loader makes
   std::optional<Secret> password;              // of encrypted parts
+  ColumnChoices columns;
   TableProgress* progress = nullptr;
   std::stop_token stop;
 };

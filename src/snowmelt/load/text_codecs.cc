@@ -23,7 +23,7 @@ const uint8_t* bytes_of(const ColumnBlock& block) {
 
 [[noreturn]] void refuse_nul(const EncoderColumn& column, int64_t row) {
   throw_value_error(column, row, "copy.nul_in_text", "the text holds a NUL character, which PostgreSQL's text has not",
-                    "replace it with query = \"select replace(col, '\\\\0') …\", or load into a bytea column");
+                    "set on_nul = \"strip\" or \"replace\" for the table, or load into a bytea column");
 }
 
 bool valid_text(const uint8_t* text, size_t bytes) { return arrow::util::ValidateUTF8(text, static_cast<int64_t>(bytes)); }

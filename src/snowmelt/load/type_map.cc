@@ -254,13 +254,15 @@ const TargetColumn* find_target(const std::vector<TargetColumn>& target, const s
 
 std::string target_column_name(const std::string& field_name) { return fold_to_postgres(field_name); }
 
-std::vector<NewColumn> plan_new_table(const arrow::Schema& schema, const std::vector<SourceColumn>& source,
-                                      IntegerMode integers) {
+std::vector<NewColumn> plan_new_table(const arrow::Schema& schema, const std::vector<SourceColumn>& source, IntegerMode integers,
+                                      const std::map<std::string, std::string>& types) {
   std::vector<NewColumn> columns;
   std::vector<std::string> problems;
   for (int i = 0; i < schema.num_fields(); ++i) {
     const arrow::Field& field = *schema.field(i);
-    const std::string type = default_type(*field.type(), source_type_of(source, i), integers);
+    const auto chosen = types.find(target_column_name(field.name()));
+    const std::string type =
+        chosen != types.end() ? chosen->second : default_type(*field.type(), source_type_of(source, i), integers);
     if (type.empty())
       problems.push_back(fmt::format("column {} has the type {}, for which no PostgreSQL type is known", field.name(),
                                      field.type()->ToString()));

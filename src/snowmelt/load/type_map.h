@@ -4,6 +4,7 @@
 #include <arrow/api.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,7 +39,9 @@ struct NewColumn {
 // The columns of a new table for a file's schema. `source` is one to one with the schema's fields, or empty for a file of
 // another writer. Throws ValueError naming every column that has no type in PostgreSQL, and every name that cannot be used:
 // longer than 63 bytes, equal after folding, a system column, more than 1,600 columns.
-std::vector<NewColumn> plan_new_table(const arrow::Schema& schema, const std::vector<SourceColumn>& source, IntegerMode integers);
+// `types`: the user's own, by name in PostgreSQL.
+std::vector<NewColumn> plan_new_table(const arrow::Schema& schema, const std::vector<SourceColumn>& source, IntegerMode integers,
+                                      const std::map<std::string, std::string>& types = {});
 
 // The name a column of the file has in PostgreSQL.
 std::string target_column_name(const std::string& field_name);

@@ -22,6 +22,7 @@ TableReport export_table(const TableConfig& table, const std::optional<Secret>& 
   report.rows = manifest.rows;
   report.bytes = manifest.bytes;
   report.parts = static_cast<int64_t>(manifest.parts.size());
+  report.note_policies(progress);
   return report;
 }
 

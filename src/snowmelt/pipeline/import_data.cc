@@ -10,9 +10,14 @@ TableReport import_parts(PartSource& parts, const TableConfig& table, const std:
                          ConnectionManager& conn_manager, const RunOptions& options, TableProgress* progress) {
   PostgreSQLDataLoader loader(conn_manager);
   TableReport report{.source = table.name, .target = table.target, .status = RunStatus::ok};
-  report.rows = loader.load_parquet_to_table(
-      parts, table.target,
-      {.mode = table.mode, .integers = table.integers, .password = password, .progress = progress, .stop = options.stop});
+  report.rows = loader.load_parquet_to_table(parts, table.target,
+                                             {.mode = table.mode,
+                                              .integers = table.integers,
+                                              .password = password,
+                                              .columns = table.columns,
+                                              .progress = progress,
+                                              .stop = options.stop});
+  report.note_policies(progress);
   // With autocommit, and with a mock, the load is committed already or has no transaction.
   if (auto* postgres = dynamic_cast<PostgresConnectionManager*>(&conn_manager)) postgres->commit();
   return report;

@@ -30,6 +30,16 @@ ReportError ReportError::from(const Error& error) {
   return {error.exit_code(), std::string(to_string(error.kind())), error.code(), error.what()};
 }
 
+void TableReport::note_policies(const TableProgress* progress) {
+  if (progress == nullptr) return;
+  const PolicyCounts& counts = progress->policies;
+  for (const auto& [key, count] : {std::pair<const char*, int64_t>{"on_nul", counts.on_nul},
+                                   std::pair<const char*, int64_t>{"on_out_of_range", counts.on_out_of_range},
+                                   std::pair<const char*, int64_t>{"on_subsecond", counts.on_subsecond}}) {
+    if (count > 0) policies[key] = count;
+  }
+}
+
 void TableReport::fail(const Error& cause) {
   status = cause.kind() == ErrorKind::interrupted ? RunStatus::interrupted : RunStatus::failed;
   error = ReportError::from(cause);
@@ -67,6 +77,7 @@ std::string RunReport::to_json() const {
                                     {"seconds", table.seconds},
                                     {"parts", table.parts},
                                     {"status", to_string(table.status)}};
+    if (!table.policies.empty()) entry["policies"] = table.policies;
     if (table.error) entry["error"] = to_json_value(*table.error);
     report["tables"].push_back(std::move(entry));
   }

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "snowmelt/error.h"
+#include "snowmelt/progress.h"
 
 namespace snowmelt {
 
@@ -31,8 +33,10 @@ struct TableReport {
   double seconds = 0;
   int64_t parts = 0;
   RunStatus status = RunStatus::skipped;
+  std::map<std::string, int64_t> policies;  // values that a policy changed, by its key; without those that never fired
   std::optional<ReportError> error;
 
+  void note_policies(const TableProgress* progress);
   void fail(const Error& error);  // sets status and error; Interrupted is "interrupted"
 };
 

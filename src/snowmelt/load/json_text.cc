@@ -1,0 +1,163 @@
+#include "snowmelt/load/json_text.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "snowmelt/error.h"
+
+namespace snowmelt {
+namespace {
+
+struct NotJson {
+  const char* why;
+};
+
+void append_text(std::string_view text, std::string& out) {
+  try {
+    out += nlohmann::json(text).dump();
+  } catch (const nlohmann::json::exception&) {
+    throw NotJson{"a text inside it is not valid UTF-8"};
+  }
+}
+
+template <typename Array>
+void append_number(const arrow::Array& values, int64_t i, std::string& out) {
+  const auto value = static_cast<const Array&>(values).Value(i);
+  if constexpr (std::is_floating_point_v<decltype(value)>) {
+    if (!std::isfinite(value)) throw NotJson{"it holds NaN or an infinity, which JSON has not"};
+  }
+  fmt::format_to(std::back_inserter(out), "{}", value);
+}
+
+void append(const arrow::Array& values, int64_t i, std::string& out);
+
+void append_list(const arrow::Array& items, int64_t begin, int64_t end, std::string& out) {
+  out += '[';
+  for (int64_t i = begin; i < end; ++i) {
+    if (i > begin) out += ',';
+    append(items, i, out);
+  }
+  out += ']';
+}
+
+void append_map(const arrow::MapArray& map, int64_t i, std::string& out) {
+  out += '{';
+  for (int64_t at = map.value_offset(i); at < map.value_offset(i + 1); ++at) {
+    if (at > map.value_offset(i)) out += ',';
+    std::string key;
+    append(*map.keys(), at, key);
+    key.starts_with('"') ? void(out += key) : append_text(key, out);
+    out += ':';
+    append(*map.items(), at, out);
+  }
+  out += '}';
+}
+
+void append_struct(const arrow::StructArray& row, int64_t i, std::string& out) {
+  out += '{';
+  for (int f = 0; f < row.num_fields(); ++f) {
+    if (f > 0) out += ',';
+    append_text(row.struct_type()->field(f)->name(), out);
+    out += ':';
+    append(*row.field(f), i, out);
+  }
+  out += '}';
+}
+
+void append_scalar_text(const arrow::Array& values, int64_t i, std::string& out) {
+  const auto scalar = values.GetScalar(i);
+  if (!scalar.ok()) throw NotJson{"a value inside it cannot be read"};
+  append_text((*scalar)->ToString(), out);
+}
+
+void append(const arrow::Array& values, int64_t i, std::string& out) {
+  if (values.IsNull(i)) {
+    out += "null";
+    return;
+  }
+  switch (values.type_id()) {
+    case arrow::Type::BOOL: out += static_cast<const arrow::BooleanArray&>(values).Value(i) ? "true" : "false"; return;
+    case arrow::Type::INT8: append_number<arrow::Int8Array>(values, i, out); return;
+    case arrow::Type::INT16: append_number<arrow::Int16Array>(values, i, out); return;
+    case arrow::Type::INT32: append_number<arrow::Int32Array>(values, i, out); return;
+    case arrow::Type::INT64: append_number<arrow::Int64Array>(values, i, out); return;
+    case arrow::Type::UINT8: append_number<arrow::UInt8Array>(values, i, out); return;
+    case arrow::Type::UINT16: append_number<arrow::UInt16Array>(values, i, out); return;
+    case arrow::Type::UINT32: append_number<arrow::UInt32Array>(values, i, out); return;
+    case arrow::Type::UINT64: append_number<arrow::UInt64Array>(values, i, out); return;
+    case arrow::Type::FLOAT: append_number<arrow::FloatArray>(values, i, out); return;
+    case arrow::Type::DOUBLE: append_number<arrow::DoubleArray>(values, i, out); return;
+    case arrow::Type::DECIMAL32: out += static_cast<const arrow::Decimal32Array&>(values).FormatValue(i); return;
+    case arrow::Type::DECIMAL64: out += static_cast<const arrow::Decimal64Array&>(values).FormatValue(i); return;
+    case arrow::Type::DECIMAL128: out += static_cast<const arrow::Decimal128Array&>(values).FormatValue(i); return;
+    case arrow::Type::DECIMAL256: out += static_cast<const arrow::Decimal256Array&>(values).FormatValue(i); return;
+    case arrow::Type::STRING: append_text(static_cast<const arrow::StringArray&>(values).GetView(i), out); return;
+    case arrow::Type::LARGE_STRING: append_text(static_cast<const arrow::LargeStringArray&>(values).GetView(i), out); return;
+    case arrow::Type::STRING_VIEW: append_text(static_cast<const arrow::StringViewArray&>(values).GetView(i), out); return;
+    case arrow::Type::STRUCT: append_struct(static_cast<const arrow::StructArray&>(values), i, out); return;
+    case arrow::Type::MAP: append_map(static_cast<const arrow::MapArray&>(values), i, out); return;
+    case arrow::Type::LIST: {
+      const auto& list = static_cast<const arrow::ListArray&>(values);
+      return append_list(*list.values(), list.value_offset(i), list.value_offset(i + 1), out);
+    }
+    case arrow::Type::LARGE_LIST: {
+      const auto& list = static_cast<const arrow::LargeListArray&>(values);
+      return append_list(*list.values(), list.value_offset(i), list.value_offset(i + 1), out);
+    }
+    case arrow::Type::FIXED_SIZE_LIST: {
+      const auto& list = static_cast<const arrow::FixedSizeListArray&>(values);
+      return append_list(*list.values(), list.value_offset(i), list.value_offset(i + 1), out);
+    }
+    case arrow::Type::DICTIONARY: {
+      const auto& dictionary = static_cast<const arrow::DictionaryArray&>(values);
+      return append(*dictionary.dictionary(), dictionary.GetValueIndex(i), out);
+    }
+    default: append_scalar_text(values, i, out); return;
+  }
+}
+
+}  // namespace
+
+bool json_knows(const arrow::DataType& type) {
+  switch (type.id()) {
+    case arrow::Type::BINARY:
+    case arrow::Type::LARGE_BINARY:
+    case arrow::Type::BINARY_VIEW:
+    case arrow::Type::FIXED_SIZE_BINARY:
+    case arrow::Type::HALF_FLOAT: return false;
+    case arrow::Type::DICTIONARY: return json_knows(*static_cast<const arrow::DictionaryType&>(type).value_type());
+    default: break;
+  }
+  for (const auto& field : type.fields()) {
+    if (!json_knows(*field->type())) return false;
+  }
+  return true;
+}
+
+std::shared_ptr<arrow::Array> json_texts(const arrow::Array& values, const std::string& column, int64_t first_row) {
+  arrow::StringBuilder builder;
+  std::string text;
+  for (int64_t i = 0; i < values.length(); ++i) {
+    if (values.IsNull(i)) {
+      if (!builder.AppendNull().ok()) throw std::bad_alloc();
+      continue;
+    }
+    text.clear();
+    try {
+      append(values, i, text);
+    } catch (const NotJson& problem) {
+      throw ValueError("copy.not_json", fmt::format("the value has no JSON form: {}", problem.why),
+                       {.where = fmt::format("column {}, row {}", column, first_row + i),
+                        .hint = "leave the column out with drop = [\"…\"], or mend the file"});
+    }
+    const arrow::Status appended = builder.Append(text);
+    if (!appended.ok()) throw ValueError("copy.batch_too_large", appended.message(), {.where = "column " + column});
+  }
+  std::shared_ptr<arrow::Array> texts;
+  if (!builder.Finish(&texts).ok()) throw std::bad_alloc();
+  return texts;
+}
+
+}  // namespace snowmelt
