@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CCACHE_MAXSIZE ?= 5G
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: setup setup-test build demo test test-unit test-tsan test-go test-python lint format bench bench-connections lock clean
+.PHONY: setup setup-test build demo test test-unit test-tsan test-go test-python lint format bench bench-connections fidelity lock clean
 
 setup:
 	@tools/setup
@@ -60,6 +60,11 @@ bench: build
 # The seed's table of logins and overhead, measured.
 bench-connections: build
 	@$(VENV)/bin/python bench/connections.py
+
+# Edge values through snowmelt and its peers, cell by cell.
+fidelity: build
+	@bench/setup
+	@$(VENV)/bin/python bench/fidelity.py
 
 clean:
 	@rm -rf build build-*

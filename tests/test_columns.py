@@ -131,6 +131,18 @@ def test_choices_in_a_dict(
         snowmelt.export_table({**table, "drop": "SECRET"}, None, str(tmp_path), snowflake)
 
 
+def test_digits_below_the_microsecond_are_counted(
+    tmp_path: Path, project: Project, postgres: PrivatePostgres, database: psycopg.Connection
+) -> None:
+    (tmp_path / "data" / "D" / "PUBLIC").mkdir(parents=True)
+    at = pa.array([1, 1_000, -1, None, 2_001], pa.timestamp("ns"))
+    pq.write_table(pa.table({"AT": at}), tmp_path / "data" / "D" / "PUBLIC" / "T.parquet")
+    with Sandbox("--data", tmp_path / "data") as sandbox:
+        outcome = run(project, sandbox, postgres, on_subsecond="truncate")
+        assert outcome.code == 0, outcome.stderr
+    assert outcome.report["tables"][0]["policies"] == {"on_subsecond": 3}
+
+
 # --- other people's files
 
 

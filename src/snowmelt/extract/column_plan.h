@@ -11,6 +11,7 @@
 
 #include "snowmelt/config.h"
 #include "snowmelt/connections/base_connection.h"
+#include "snowmelt/progress.h"
 
 namespace snowmelt {
 
@@ -41,6 +42,7 @@ struct ColumnPlan {
   int scale = 0;       // of NUMBER; of TIME and TIMESTAMP the digits below the second
   bool zoned = false;  // TIMESTAMP_TZ: two or three children with a time zone
   SubsecondMode on_subsecond = SubsecondMode::error;
+  PolicyCounts* policies = nullptr;
   std::shared_ptr<arrow::DataType> type = {};
 };
 

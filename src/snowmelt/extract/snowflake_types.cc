@@ -101,7 +101,8 @@ ColumnPlan plan_column(int index, const SnowflakeColumn& column, const TypeRow& 
                   .name = column.name,
                   .source_type = row.source_type,
                   .zoned = row.zoned,
-                  .on_subsecond = options.on_subsecond};
+                  .on_subsecond = options.on_subsecond,
+                  .policies = options.policies};
   if (row.kind == ColumnKind::decimal) {
     plan.precision = column.precision.value_or(38);
     plan.scale = column.scale.value_or(0);

@@ -77,6 +77,7 @@ ArrayPtr null_like(const ArrayPtr& wire, const TimestampParts& parts) {
 }
 
 int64_t checked(const ColumnPlan& plan, int64_t row, TimeResult result) {
+  if (result.shortened && plan.policies != nullptr) ++plan.policies->on_subsecond;
   if (result.problem == TimeProblem::none) return result.value;
   if (result.problem == TimeProblem::subsecond) throw_subsecond(plan, row);
   throw_timestamp_range(plan, row);

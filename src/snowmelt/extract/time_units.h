@@ -13,14 +13,16 @@ enum class TimeProblem { none, subsecond, range };
 struct TimeResult {
   int64_t value = 0;
   TimeProblem problem = TimeProblem::none;
+  bool shortened = false;  // digits below the microsecond were given up, as the mode says
 };
 
 // `micros` is the floor, `rest` / `granule` the part of a microsecond above it (0 <= rest < granule).
 inline TimeResult settle_subsecond(int64_t micros, int64_t rest, int64_t granule, SubsecondMode mode) {
-  if (rest == 0 || mode == SubsecondMode::truncate) return {micros};
+  if (rest == 0) return {micros};
+  if (mode == SubsecondMode::truncate) return {micros, TimeProblem::none, true};
   if (mode == SubsecondMode::error) return {0, TimeProblem::subsecond};
   const bool up = 2 * rest > granule || (2 * rest == granule && micros % 2 != 0);  // half to even, as PostgreSQL rounds
-  return {micros + (up ? 1 : 0)};
+  return {micros + (up ? 1 : 0), TimeProblem::none, true};
 }
 
 inline TimeResult multiplied(int64_t value, int64_t factor, int64_t added) {
