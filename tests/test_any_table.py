@@ -111,7 +111,9 @@ def test_every_cell_arrives(seed: int, project: Project, postgres: PrivatePostgr
     width = random.Random(seed + 1).choice(["result", "chunk"])
     with Sandbox("--data", data, "--chunk-max-rows", max(chunk_rows, table.num_rows // 40), "--int-width", width) as server:
         project.configure(
-            snowflake=server.connection_keys, postgres=postgres.uri, tables=[{"source": "D.PUBLIC.T", "target": "public.t"}]
+            snowflake=server.connection_keys,
+            postgres=postgres.uri,
+            tables=[{"source": "D.PUBLIC.T", "target": "public.t", "integers": "numeric"}],
         )
         outcome = project.run("run", "--json")
     assert outcome.code == 0, (seed, outcome.stderr)
