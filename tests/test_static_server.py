@@ -94,8 +94,9 @@ def test_memory_does_not_grow_with_the_table(project: Project, big: tuple[Result
         assert json.loads(manifest.read_text())["rows"] == result.total
         shutil.rmtree(manifest.parent)
     print("peak kB:", peaks)
-    assert peaks[0] < 250_000
-    assert peaks[1] < 1.2 * peaks[0]
+    # One run's peak varies by some 50 MB (which threads hold large chunks at once). 75 MB are 4 bytes for each row more.
+    assert max(peaks) < 250_000
+    assert peaks[1] < peaks[0] + 75_000
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["in the middle", "the last one"])
