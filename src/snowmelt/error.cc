@@ -14,6 +14,14 @@ void Error::add_where(std::string_view place) {
   render();
 }
 
+void Error::add_offender(const Error& other) {
+  if (first_message_.empty()) first_message_ = message_;
+  message_ += other.message_ == first_message_ ? "; likewise " + other.where() : "; " + other.where() + ": " + other.message_;
+  if (!other.hint().empty() && facts_.hint.find(other.hint()) == std::string::npos)
+    facts_.hint += (facts_.hint.empty() ? "" : "; ") + other.hint();
+  render();
+}
+
 void Error::render() {
   text_ = code_ + "\n  ";
   if (!facts_.where.empty()) text_ += facts_.where + ": ";

@@ -59,6 +59,8 @@ class Error : public std::exception {
 
   // Adds context at a boundary (column, file, table, step). The first cause stays; the place is put before what is there.
   void add_where(std::string_view place);
+  // Adds what else is wrong of the same kind, so that one run names it all: "<message>; likewise <where>; <where>: <message>".
+  void add_offender(const Error& other);
 
  private:
   void render();
@@ -67,6 +69,7 @@ class Error : public std::exception {
   std::string code_;
   std::string message_;
   ErrorFacts facts_;
+  std::string first_message_;  // without what add_offender() put behind it
   std::string text_;
 };
 

@@ -114,7 +114,7 @@ std::optional<Number> optional_number(const Json& object, const char* key) {
 
 SnowflakeColumn parse_column(const Json& text) {
   SnowflakeColumn column;
-  column.name = text.at("name");
+  column.name = text.value("name", "");
   column.type = text.at("type");
   std::transform(column.type.begin(), column.type.end(), column.type.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -123,6 +123,12 @@ SnowflakeColumn parse_column(const Json& text) {
   column.length = optional_number<int64_t>(text, "length");
   column.byte_length = optional_number<int64_t>(text, "byteLength");
   column.nullable = text.value("nullable", true);
+  if (const auto extension = text.find("extTypeName"); extension != text.end() && extension->is_string())
+    column.extension = extension->get<std::string>();
+  column.dimension = optional_number<int>(text, "vectorDimension");
+  if (const auto fields = text.find("fields"); fields != text.end() && fields->is_array()) {
+    for (const Json& field : *fields) column.fields.push_back(parse_column(field));
+  }
   return column;
 }
 

@@ -24,6 +24,9 @@ struct SnowflakeColumn {
   std::optional<int64_t> length;  // characters
   std::optional<int64_t> byte_length;
   bool nullable = true;
+  std::string extension;                // GEOGRAPHY, GEOMETRY, UUID: the type itself where `type` is only its carrier
+  std::optional<int> dimension;         // of a VECTOR
+  std::vector<SnowflakeColumn> fields;  // of structured types and VECTOR: members, element, key and value
 };
 
 struct ResultChunk {

@@ -20,7 +20,7 @@ enum class ColumnKind {
   decimal,  // NUMBER(p,s) in its narrowest carrier
   real,
   text,       // TEXT, UUID, and the JSON text of VARIANT, OBJECT, ARRAY, MAP
-  geography,  // text, or hex of WKB
+  geography,  // text, or hex of WKB, where the row type does not say which
   boolean,
   date,
   time,
@@ -39,14 +39,19 @@ struct ColumnPlan {
   std::string name;         // the source's
   std::string source_type;  // "NUMBER(12,2)"
   int precision = 38;
-  int scale = 0;       // of NUMBER; of TIME and TIMESTAMP the digits below the second
-  bool zoned = false;  // TIMESTAMP_TZ: two or three children with a time zone
+  int scale = 0;          // of NUMBER; of TIME and TIMESTAMP the digits below the second
+  bool zoned = false;     // TIMESTAMP_TZ: two or three children with a time zone
+  bool integers = false;  // VECTOR(INT, n)
   SubsecondMode on_subsecond = SubsecondMode::error;
   PolicyCounts* policies = nullptr;
   std::shared_ptr<arrow::DataType> type = {};
+  std::vector<ColumnPlan> children = {};  // of a structured type: members, element, key and value
 };
 
 using ArrayPtr = std::shared_ptr<arrow::Array>;
+
+// Whatever the kind is.
+ArrayPtr convert_by_kind(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
 
 // By kind; each knows all physical forms its types take on the wire. `first_row` is 0-based in the result.
 ArrayPtr convert_number(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);     // integer, decimal
@@ -56,6 +61,8 @@ ArrayPtr convert_decfloat(const ColumnPlan& plan, const ArrayPtr& wire, int64_t 
 ArrayPtr convert_interval(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
 ArrayPtr convert_vector(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
 ArrayPtr convert_geography(const ColumnPlan& plan, const ArrayPtr& wire);
+// Structs, lists and maps that arrive as such (a session with native structured types) as JSON text, members exact.
+ArrayPtr convert_structured(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
 // The plan's column of rows of text (text_columns.cc).
 ArrayPtr convert_text_values(const ColumnPlan& plan, const std::vector<Row>& rows, int64_t first_row);
 

@@ -67,6 +67,22 @@ class Extraction::Impl::Worker {
 
   std::shared_ptr<arrow::ChunkedArray> column(const UnitData& unit, int field) const {
     const WireConverter& converter = *owner_.job.converter;
+    try {
+      return convert(unit, field);
+    } catch (ValueError& first) {  // the other columns' offenders are named in the same breath
+      for (int other = field + 1; other < converter.schema()->num_fields(); ++other) {
+        try {
+          convert(unit, other);
+        } catch (const ValueError& offender) {
+          first.add_offender(offender);
+        }
+      }
+      throw;
+    }
+  }
+
+  std::shared_ptr<arrow::ChunkedArray> convert(const UnitData& unit, int field) const {
+    const WireConverter& converter = *owner_.job.converter;
     arrow::ArrayVector arrays;
     int64_t first_row = unit.first_row;
     for (const auto& batch : unit.batches) {

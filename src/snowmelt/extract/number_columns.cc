@@ -127,6 +127,18 @@ std::string nanos_text(int128_t nanos) {
   return text + "S";
 }
 
+// The text keeps all nine digits, unless the policy gives up those that PostgreSQL has not.
+int128_t shortened(const ColumnPlan& plan, int128_t nanos) {
+  if (plan.on_subsecond != SubsecondMode::truncate && plan.on_subsecond != SubsecondMode::round) return nanos;
+  constexpr int64_t kNanos = 1'000;
+  const int128_t rest = (nanos % kNanos + kNanos) % kNanos;
+  if (rest == 0) return nanos;
+  if (plan.policies != nullptr) ++plan.policies->on_subsecond;
+  const int128_t micros = (nanos - rest) / kNanos;
+  const bool up = plan.on_subsecond == SubsecondMode::round && (2 * rest > kNanos || (2 * rest == kNanos && micros % 2 != 0));
+  return (micros + (up ? 1 : 0)) * kNanos;
+}
+
 }  // namespace
 
 ArrayPtr convert_number(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row) {
@@ -169,13 +181,14 @@ ArrayPtr convert_interval(const ColumnPlan& plan, const ArrayPtr& wire, int64_t)
     return make_text(*wire, [&](int64_t i) {
       int128_t value;
       std::memcpy(&value, values.GetValue(i), sizeof value);
-      return nanos_text(value);
+      return nanos_text(shortened(plan, value));
     });
   }
   const ArrayPtr values = widen_to_int64(wire);
   if (!values) throw_wire_type(plan, *wire->type());
   const auto* numbers = values_of<int64_t>(*values);
-  return make_text(*values, [&](int64_t i) { return months ? months_text(numbers[i]) : nanos_text(numbers[i]); });
+  return make_text(*values,
+                   [&](int64_t i) { return months ? months_text(numbers[i]) : nanos_text(shortened(plan, numbers[i])); });
 }
 
 }  // namespace snowmelt

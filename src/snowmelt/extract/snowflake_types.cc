@@ -64,6 +64,11 @@ std::shared_ptr<arrow::DataType> timestamp_type(const std::string& source_type, 
   return source_type == "TIMESTAMP_NTZ" ? arrow::timestamp(unit) : arrow::timestamp(unit, "UTC");
 }
 
+// TIME(7) and finer, unless the digits that PostgreSQL has not are given up.
+bool keeps_nanos(const ColumnPlan& plan) {
+  return plan.scale > kMicrosDigits && plan.on_subsecond != SubsecondMode::truncate && plan.on_subsecond != SubsecondMode::round;
+}
+
 std::shared_ptr<arrow::DataType> file_type(const ColumnPlan& plan, const std::string& source_type) {
   switch (plan.kind) {
     case ColumnKind::integer: return arrow::int64();
@@ -71,12 +76,14 @@ std::shared_ptr<arrow::DataType> file_type(const ColumnPlan& plan, const std::st
     case ColumnKind::real: return arrow::float64();
     case ColumnKind::boolean: return arrow::boolean();
     case ColumnKind::date: return arrow::date32();
-    case ColumnKind::time: return arrow::time64(plan.scale <= kMicrosDigits ? arrow::TimeUnit::MICRO : arrow::TimeUnit::NANO);
+    case ColumnKind::time: return arrow::time64(keeps_nanos(plan) ? arrow::TimeUnit::NANO : arrow::TimeUnit::MICRO);
     case ColumnKind::timestamp: return timestamp_type(source_type, plan.on_subsecond);
     case ColumnKind::tz_offset: return arrow::int16();
     case ColumnKind::binary: return arrow::binary();
-    // The row type does not say whether elements are INT or FLOAT: float32 holds both, and a number it does not hold is refused.
-    case ColumnKind::vector: return arrow::list(arrow::field("element", arrow::float32(), false));
+    // Where the row type does not say whether elements are INT or FLOAT: float32 holds both, and a number it does not hold is
+    // refused.
+    case ColumnKind::vector:
+      return arrow::list(arrow::field("element", plan.integers ? arrow::int32() : arrow::float32(), false));
     case ColumnKind::text:
     case ColumnKind::geography:
     case ColumnKind::decfloat:
@@ -88,11 +95,40 @@ std::shared_ptr<arrow::DataType> file_type(const ColumnPlan& plan, const std::st
 
 bool has_fraction_digits(ColumnKind kind) { return kind == ColumnKind::time || kind == ColumnKind::timestamp; }
 
+[[noreturn]] void throw_unknown_types(const std::vector<std::string>& types, const std::string& column = {}) {
+  throw ValueError("snowflake.unknown_type", fmt::format("snowmelt does not know how to keep {}", fmt::join(types, ", ")),
+                   {.where = column.empty() ? "" : "column " + column,
+                    .hint = "leave it out with drop = [\"…\"], or give the table a query that casts it: "
+                            "query = \"select …, to_varchar(<column>) as <column>, … from …\""});
+}
+
 [[noreturn]] void throw_bad_scale(const SnowflakeColumn& column) {
   throw ValueError("snowflake.bad_row_type",
                    fmt::format("the server describes it as {} with precision {} and scale {}", column.type,
                                column.precision.value_or(0), column.scale.value_or(0)),
                    {.where = "column " + column.name});
+}
+
+// The table's row for a column; nullptr for a type nobody knows. An extension's own name goes before its carrier's.
+const TypeRow* type_row(const SnowflakeColumn& column) {
+  static const std::map<std::string, TypeRow> extensions{
+      {"UUID", {ColumnKind::text, "UUID"}},
+      {"GEOGRAPHY", {ColumnKind::text, "GEOGRAPHY"}},
+      {"GEOMETRY", {ColumnKind::text, "GEOMETRY"}},
+      {"GEOGRAPHY binary", {ColumnKind::binary, "GEOGRAPHY"}},
+      {"GEOMETRY binary", {ColumnKind::binary, "GEOMETRY"}},
+  };
+  if (const auto found = extensions.find(column.extension + (column.type == "binary" ? " binary" : ""));
+      found != extensions.end())
+    return &found->second;
+  const auto found = type_table().find(column.type);
+  return found == type_table().end() ? nullptr : &found->second;
+}
+
+void plan_vector(const SnowflakeColumn& column, ColumnPlan& plan) {
+  if (column.fields.empty()) return;
+  plan.integers = column.fields.front().type == "fixed";
+  if (column.dimension) plan.source_type = fmt::format("VECTOR({},{})", plan.integers ? "INT" : "FLOAT", *column.dimension);
 }
 
 ColumnPlan plan_column(int index, const SnowflakeColumn& column, const TypeRow& row, const TypeOptions& options) {
@@ -113,6 +149,16 @@ ColumnPlan plan_column(int index, const SnowflakeColumn& column, const TypeRow& 
     plan.scale = column.scale.value_or(kNanosDigits);
     if (plan.scale < 0 || plan.scale > kNanosDigits) throw_bad_scale(column);
     plan.source_type = fmt::format("{}({})", row.source_type, plan.scale);
+  } else if (row.kind == ColumnKind::vector) {
+    plan_vector(column, plan);
+  } else if (row.kind == ColumnKind::text) {
+    for (const SnowflakeColumn& field : column.fields) {
+      const TypeRow* member = type_row(field);
+      if (member == nullptr) throw_unknown_types({fmt::format("{} of type {}", field.name, field.type)}, column.name);
+      // Members keep all their digits: JSON has room for them.
+      plan.children.push_back(plan_column(
+          0, field, *member, {.integers = IntegerMode::numeric, .on_subsecond = SubsecondMode::error, .policies = nullptr}));
+    }
   }
   plan.type = file_type(plan, row.source_type);
   return plan;
@@ -155,16 +201,13 @@ ColumnPlan plan_tz_offset(const ColumnPlan& instant) {
 }
 
 void check_types_known(const std::vector<SnowflakeColumn>& row_type, const std::set<int>& dropped) {
-  std::string unknown;
+  std::vector<std::string> unknown;
   for (int i = 0; i < static_cast<int>(row_type.size()); ++i) {
     const SnowflakeColumn& column = row_type[i];
-    if (dropped.contains(i) || type_table().contains(column.type)) continue;
-    unknown += (unknown.empty() ? "" : ", ") + fmt::format("column {} of type {}", column.name, column.type);
+    if (dropped.contains(i) || type_row(column) != nullptr) continue;
+    unknown.push_back(fmt::format("column {} of type {}", column.name, column.type));
   }
-  if (unknown.empty()) return;
-  throw ValueError(
-      "snowflake.unknown_type", "snowmelt does not know how to keep " + unknown,
-      {.hint = "give the table a query that casts it: query = \"select …, to_varchar(<column>) as <column>, … from …\""});
+  if (!unknown.empty()) throw_unknown_types(unknown);
 }
 
 // The array as it is, when the wire already has the file's type.
@@ -173,12 +216,16 @@ ArrayPtr same_type(const ColumnPlan& plan, const ArrayPtr& wire) {
   return wire;
 }
 
+}  // namespace
+
 ArrayPtr convert_by_kind(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row) {
   switch (plan.kind) {
     case ColumnKind::integer:
     case ColumnKind::decimal: return convert_number(plan, wire, first_row);
-    case ColumnKind::real:
     case ColumnKind::text:
+      if (arrow::is_nested(wire->type_id())) return convert_structured(plan, wire, first_row);
+      return same_type(plan, wire);
+    case ColumnKind::real:
     case ColumnKind::boolean:
     case ColumnKind::date:
     case ColumnKind::binary: return same_type(plan, wire);
@@ -193,8 +240,6 @@ ArrayPtr convert_by_kind(const ColumnPlan& plan, const ArrayPtr& wire, int64_t f
   }
   throw_wire_type(plan, *wire->type());
 }
-
-}  // namespace
 
 void throw_value_error(const ColumnPlan& plan, int64_t row, std::string code, std::string message, std::string hint) {
   throw ValueError(std::move(code), std::move(message),
@@ -221,7 +266,7 @@ WireConverter::WireConverter(const std::vector<SnowflakeColumn>& row_type, const
     const SnowflakeColumn& column = row_type[i];
     wire_names_.push_back(column.name);
     if (dropped.contains(i)) continue;
-    const ColumnPlan plan = plan_column(i, column, type_table().at(column.type), options);
+    const ColumnPlan plan = plan_column(i, column, *type_row(column), options);
     add(plan, column.name, column.nullable);
     if (plan.zoned && options.tz_offset) add(plan_tz_offset(plan), tz_offset_name(column.name), column.nullable);
   }

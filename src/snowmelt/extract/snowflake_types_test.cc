@@ -364,6 +364,80 @@ TEST(SnowflakeTypes, vectors_are_lists_of_float32) {
             (Result{"snowflake.vector_element_out_of_range", {"column C, row 101"}}));
 }
 
+SnowflakeColumn with(SnowflakeColumn type, const std::string& extension, std::vector<SnowflakeColumn> fields = {}) {
+  type.extension = extension;
+  type.fields = std::move(fields);
+  return type;
+}
+
+TEST(SnowflakeTypes, the_row_type_names_extensions_and_elements) {
+  const auto source_type = [](const SnowflakeColumn& type) { return WireConverter({type}, {}).columns()[0].source_type; };
+  EXPECT_EQ(source_type(with(column("text"), "UUID")), "UUID");
+  EXPECT_EQ(source_type(with(column("object"), "GEOGRAPHY")), "GEOGRAPHY");
+  EXPECT_EQ(converted(with(column("object"), "GEOGRAPHY"), texts({"{}"})), (Result{"string", {"{}"}}));
+  EXPECT_EQ(source_type(with(column("binary"), "GEOMETRY")), "GEOMETRY");
+  EXPECT_EQ(converted(with(column("binary"), "GEOMETRY"), binaries({"\x01"})).first, "binary");
+  SnowflakeColumn vector = with(column("vector"), "", {column("fixed", 38, 0)});
+  vector.dimension = 2;
+  EXPECT_EQ(source_type(vector), "VECTOR(INT,2)");
+  const ArrayPtr elements = int32s({INT32_MAX, INT32_MIN});
+  EXPECT_EQ(converted(vector, take(arrow::FixedSizeListArray::FromArrays(elements, 2))).second,
+            Strings{"list<element: int32 not null>[2147483647, -2147483648]"});
+  vector.fields = {column("real")};
+  EXPECT_EQ(source_type(vector), "VECTOR(FLOAT,2)");
+}
+
+TEST(SnowflakeTypes, structured_values_in_native_form_become_exact_json) {
+  const auto named = [](SnowflakeColumn type, const std::string& name) {
+    type.name = name;
+    return type;
+  };
+  const SnowflakeColumn object = with(column("object"), "",
+                                      {named(column("fixed", 12, 2), "money"), named(column("timestamp_ntz", 0, 3), "at"),
+                                       named(column("text"), "text"), named(column("binary"), "bytes")});
+  const ArrayPtr rows = structs({{"money", int64s({12'345, std::nullopt})},
+                                 {"at", int64s({1'700'000'000'123, 0})},
+                                 {"text", texts({"q\"", "ä"})},
+                                 {"bytes", binaries({"\x01\xff", std::nullopt})}});
+  EXPECT_EQ(converted(object, rows), (Result{"string",
+                                             {R"({"money":123.45,"at":"2023-11-14 22:13:20.123000","text":"q\"","bytes":"01ff"})",
+                                              R"({"money":null,"at":"1970-01-01 00:00:00.000000","text":"ä","bytes":null})"}}));
+  const SnowflakeColumn array = with(column("array"), "", {column("fixed", 38, 0)});
+  const auto lists = take(arrow::ListArray::FromArrays(*int32s({0, std::nullopt, 2, 3}),
+                                                       *decimals(38, 0, {"1", std::nullopt, std::string(38, '9')})));
+  EXPECT_EQ(converted(array, lists).second, (Strings{"[1,null]", "null", fmt::format("[{}]", std::string(38, '9'))}));
+  const SnowflakeColumn map = with(column("map"), "", {column("text"), column("date")});
+  const auto days = make<arrow::Date32Builder, int32_t>(arrow::date32(), {0, 1});
+  const auto maps = take(arrow::MapArray::FromArrays(int32s({0, 2}), texts({"a", "b"}), days));
+  EXPECT_EQ(converted(map, maps).second, Strings{R"({"a":"1970-01-01","b":"1970-01-02"})"});
+  // Without fields the members are taken as they are; bytes have no JSON form then.
+  EXPECT_EQ(converted(column("object"), structs({{"n", int32s({1})}})).second, Strings{R"({"n":1})"});
+  EXPECT_EQ(converted(column("object"), structs({{"b", binaries({"x"})}})).first, "snowflake.unexpected_wire_type");
+  EXPECT_EQ(converted(with(column("object"), "", {named(column("hologram"), "h")}), structs({{"h", int32s({1})}})),
+            (Result{"snowflake.unknown_type", {"column C"}}));
+}
+
+TEST(SnowflakeTypes, on_subsecond_holds_for_times_and_intervals_too) {
+  const SnowflakeColumn time = column("time", 0, 9);
+  const ArrayPtr wire = int64s({1'000, 1'500, 2'500, 86'399'999'999'999, std::nullopt});
+  EXPECT_EQ(converted(time, wire).first, "time64[ns]");
+  const auto micros = [&](SubsecondMode mode) {
+    const WireConverter converter({time}, {.on_subsecond = mode});
+    const ArrayPtr values = converter.convert(*batch_of(wire), 0)->column(0);
+    EXPECT_EQ(values->type()->ToString(), "time64[us]");
+    std::vector<int64_t> result;
+    for (int64_t i = 0; i < 4; ++i) result.push_back(static_cast<const arrow::Time64Array&>(*values).Value(i));
+    return result;
+  };
+  EXPECT_EQ(micros(SubsecondMode::truncate), (std::vector<int64_t>{1, 1, 2, 86'399'999'999}));
+  EXPECT_EQ(micros(SubsecondMode::round), (std::vector<int64_t>{1, 2, 2, 86'400'000'000}));
+  const auto interval = [](SubsecondMode mode) {
+    return converted(column("interval_day_time"), int64s({1'500, -1'500, 1}), {.on_subsecond = mode}).second;
+  };
+  EXPECT_EQ(interval(SubsecondMode::truncate), (Strings{"P0DT0H0M0.000001S", "P-0DT-0H-0M-0.000002S", "P0DT0H0M0S"}));
+  EXPECT_EQ(interval(SubsecondMode::round), (Strings{"P0DT0H0M0.000002S", "P-0DT-0H-0M-0.000002S", "P0DT0H0M0S"}));
+}
+
 TEST(SnowflakeTypes, an_unknown_type_stops_before_row_one_naming_every_column) {
   try {
     SnowflakeColumn second = column("hologram");

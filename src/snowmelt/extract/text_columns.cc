@@ -136,15 +136,19 @@ void append_vector(const ColumnPlan& plan, arrow::ListBuilder& builder, std::str
   if (text.size() < 2 || text.front() != '[' || text.back() != ']') throw_bad_text(plan, row);
   text = text.substr(1, text.size() - 2);
   take(builder.Append());
-  auto& elements = static_cast<arrow::FloatBuilder&>(*builder.value_builder());
   while (!text.empty()) {
     const size_t comma = std::min(text.find(','), text.size());
     std::string_view number = text.substr(0, comma);
     while (number.starts_with(' ')) number.remove_prefix(1);
-    float value = 0;
-    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
-    if (error != std::errc() || end != number.data() + number.size()) throw_bad_text(plan, row);
-    take(elements.Append(value));
+    const auto append = [&](auto value, auto& elements) {
+      const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
+      if (error != std::errc() || end != number.data() + number.size()) throw_bad_text(plan, row);
+      take(elements.Append(value));
+    };
+    if (plan.integers)
+      append(int32_t{}, static_cast<arrow::Int32Builder&>(*builder.value_builder()));
+    else
+      append(float{}, static_cast<arrow::FloatBuilder&>(*builder.value_builder()));
     text.remove_prefix(std::min(comma + 1, text.size()));
   }
 }
@@ -211,8 +215,11 @@ ArrayPtr convert_vector(const ColumnPlan& plan, const ArrayPtr& wire, int64_t fi
   const arrow::Array& elements = *lists.values();
   const bool floats = elements.type_id() == arrow::Type::FLOAT;
   if (!floats && elements.type_id() != arrow::Type::INT32) throw_wire_type(plan, *wire->type());
+  if (plan.integers && floats) throw_wire_type(plan, *wire->type());
+  auto integers = std::make_shared<arrow::Int32Builder>();
   auto values = std::make_shared<arrow::FloatBuilder>();
-  arrow::ListBuilder builder(arrow::default_memory_pool(), values, plan.type);
+  std::shared_ptr<arrow::ArrayBuilder> child = plan.integers ? std::static_pointer_cast<arrow::ArrayBuilder>(integers) : values;
+  arrow::ListBuilder builder(arrow::default_memory_pool(), child, plan.type);
   for (int64_t i = 0; i < lists.length(); ++i) {
     if (lists.IsNull(i)) {
       take(builder.AppendNull());
@@ -222,6 +229,10 @@ ArrayPtr convert_vector(const ColumnPlan& plan, const ArrayPtr& wire, int64_t fi
     for (int64_t k = lists.value_offset(i); k < lists.value_offset(i + 1); ++k) {
       if (elements.IsNull(k))
         throw_value_error(plan, first_row + i, "snowflake.null_in_vector", "an element of a VECTOR is NULL");
+      if (plan.integers) {
+        take(integers->Append(static_cast<const arrow::Int32Array&>(elements).Value(k)));
+        continue;
+      }
       const double exact = floats ? static_cast<double>(static_cast<const arrow::FloatArray&>(elements).Value(k))
                                   : static_cast<double>(static_cast<const arrow::Int32Array&>(elements).Value(k));
       const auto kept = static_cast<float>(exact);

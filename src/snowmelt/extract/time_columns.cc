@@ -144,7 +144,9 @@ ArrayPtr convert_time(const ColumnPlan& plan, const ArrayPtr& wire, int64_t firs
   if (!units) throw_wire_type(plan, *wire->type());
   const auto* values = values_of<int64_t>(*units);
   const int64_t day = kSecondsOfDay * kPowersOfTen[plan.scale];
-  const int64_t factor = kPowersOfTen[(plan.scale <= 6 ? 6 : 9) - plan.scale];
+  // Nanoseconds only where the file keeps them; else microseconds, shortened as on_subsecond says.
+  const bool nanos = static_cast<const arrow::Time64Type&>(*plan.type).unit() == arrow::TimeUnit::NANO;
+  const SubsecondMode mode = nanos ? SubsecondMode::nanos : plan.on_subsecond;
   std::shared_ptr<arrow::Buffer> buffer = allocate_values<int64_t>(units->length());
   auto* out = reinterpret_cast<int64_t*>(buffer->mutable_data());
   for (int64_t i = 0; i < units->length(); ++i) {
@@ -152,7 +154,8 @@ ArrayPtr convert_time(const ColumnPlan& plan, const ArrayPtr& wire, int64_t firs
     if (units->IsNull(i)) continue;
     if (values[i] < 0 || values[i] >= day)
       throw_value_error(plan, first_row + i, "snowflake.bad_time", "the time is not within a day");
-    out[i] = values[i] * factor;
+    // 23:59:59.9999999 rounds to 24:00:00, as in PostgreSQL, which has that time.
+    out[i] = checked(plan, first_row + i, instant_of_units(values[i], plan.scale, mode));
   }
   return make_values(plan.type, *units, std::move(buffer));
 }

@@ -8,8 +8,8 @@
 #include <cstring>
 
 #include "snowmelt/error.h"
-#include "snowmelt/load/json_text.h"
 #include "snowmelt/load/type_map.h"
+#include "snowmelt/storage/json_text.h"
 
 namespace snowmelt {
 namespace {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "snowmelt/error.h"
 
@@ -75,11 +76,17 @@ void CopyEncoder::encode_block(const arrow::RecordBatch& batch, int64_t begin, i
     const arrow::ArrayData& data = *batch.column_data(column.field);
     return ColumnBlock{.data = data, .begin = data.offset + begin, .rows = rows, .first_row = first_row};
   };
+  std::optional<ValueError> refused;
   for (size_t c = 0; c < columns_.size(); ++c) {
     const ColumnBlock block = block_of(columns_[c]);
-    require_not_null(columns_[c], block);
-    columns_[c].codec->measure(columns_[c], block, sizes_.data(), scratch_[c]);
+    try {
+      require_not_null(columns_[c], block);
+      columns_[c].codec->measure(columns_[c], block, sizes_.data(), scratch_[c]);
+    } catch (const ValueError& offender) {  // each column's first offender of this block is named in one breath
+      refused ? refused->add_offender(offender) : void(refused.emplace(offender));
+    }
   }
+  if (refused) throw *refused;
 
   uint64_t total = 0;
   for (int64_t i = 0; i < rows; ++i) {

@@ -1,4 +1,4 @@
-#include "snowmelt/load/json_text.h"
+#include "snowmelt/storage/json_text.h"
 
 #include <fmt/format.h>
 
