@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CCACHE_MAXSIZE ?= 5G
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: setup setup-test build demo test test-unit test-tsan test-go test-python lint format bench bench-connections fidelity lock clean
+.PHONY: setup setup-test build demo test test-unit test-tsan test-go test-python lint format bench bench-connections fidelity docs lock clean
 
 setup:
 	@tools/setup
@@ -48,6 +48,10 @@ format: setup
 	@git ls-files --cached --others --exclude-standard '*.h' '*.cc' | xargs clang-format -i
 	@gofmt -w bridge
 	@ruff format -q . && ruff check -q --fix .
+
+# Pages that the program itself writes; a test holds them against it.
+docs: build
+	@build/snowmelt types > docs/types.md
 
 # Only for maintainers: newest versions that fit requirements.in, with hashes.
 lock:

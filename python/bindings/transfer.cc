@@ -120,7 +120,11 @@ nb::tuple estimate(nb::object manager, const std::string& source) {
 int64_t load(nb::object manager, const Path& path, const std::string& target, const Keys& table_keys, const Password& password) {
   const TableConfig table = table_of(table_keys);
   std::stop_source stop;
-  LoadOptions options{.mode = table.mode, .integers = table.integers, .password = secret(password)};
+  LoadOptions options{.mode = table.mode,
+                      .integers = table.integers,
+                      .password = secret(password),
+                      .columns = table.columns,
+                      .on_subsecond = table.on_subsecond};
   options.stop = stop.get_token();
   return blocking([engine = manager_of(manager), path, target,
                    options] { return PostgreSQLDataLoader(*engine).load_parquet_to_table(path, target, options); },

@@ -174,10 +174,20 @@ class PostgreSQLDataLoader(_Worker):
         self._take(conn_manager, PostgresConnectionManager)
 
     def load_parquet_to_table(
-        self, path: StrPath, target: str, mode: str = "create", password: str | None = None, *, integers: str = "bigint"
+        self,
+        path: StrPath,
+        target: str,
+        mode: str = "create",
+        password: str | None = None,
+        *,
+        integers: str = "bigint",
+        **choices: Any,
     ) -> int:
-        """Loads a file or a directory of files in the manager's transaction and returns the rows. All or nothing."""
-        options = keys("table", {"mode": mode, "integers": integers})
+        """Loads a file or a directory of files in the manager's transaction and returns the rows. All or nothing.
+
+        ``choices`` are keys of ``[[table]]``: rename, types, drop, on_nul, on_subsecond, on_out_of_range.
+        """
+        options = table_keys({"mode": mode, "integers": integers, **choices})
         return _snowmelt.load(self._engine, os.fspath(path), target, options, _password(password))
 
 

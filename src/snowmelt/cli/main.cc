@@ -23,6 +23,7 @@
 #include "snowmelt/pipeline/import_data.h"
 #include "snowmelt/pipeline/run_data.h"
 #include "snowmelt/pipeline/table_loop.h"
+#include "snowmelt/pipeline/type_table.h"
 
 namespace snowmelt {
 namespace {
@@ -45,6 +46,7 @@ Examples:
   snowmelt export --directory /data    only Snowflake -> Parquet
   snowmelt import --directory /data    only Parquet -> PostgreSQL, no login
   snowmelt login                       log in now, so that the night's run asks nobody
+  snowmelt types                       how each type is kept, as in docs/types.md
 
 Exit codes: 0 done, 1 usage, 2 configuration, 3 authentication, 4 connection, 5 query refused, 6 files,
   7 value cannot be kept, 8 PostgreSQL refused, 9 commit in doubt, 10 bug, 11 verification, 12 locked, 130/143 signals)";
@@ -184,6 +186,12 @@ int run_login(const CommandLine& line, const SignalStop& signals) {
   return std::fflush(stdout) == 0 ? 0 : static_cast<int>(ErrorKind::file);
 }
 
+int print_types() {
+  const std::string text = type_table_markdown();
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  return written ? 0 : static_cast<int>(ErrorKind::file);
+}
+
 void add_common_options(CLI::App& command, CommandLine& line, const char* json_help) {
   command.add_option("--config", line.config_file, "configuration file (default: snowmelt.toml here)");
   command.add_flag("--json", line.json, json_help);
@@ -214,6 +222,7 @@ int main_with_errors(int argc, char** argv) {
   CLI::App& login = *app.add_subcommand("login", "log in once, so that the next commands ask nobody while the login is kept");
   login.add_flag("--check", line.check, "ask nobody: only tell whether a kept login serves (exit code 3: it does not)");
   add_common_options(login, line, "what happened as JSON on stdout");
+  app.add_subcommand("types", "the table of types: Snowflake, Parquet, PostgreSQL (Markdown)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -223,18 +232,21 @@ int main_with_errors(int argc, char** argv) {
   SignalStop signals;
   int exit_code = 0;
   const bool json = line.json;
-  catching([&] { exit_code = name == "login" ? run_login(line, signals) : Command(name, line, signals)(); },
-           [&](const Error& error) {
-             fmt::print(stderr, "error: {}\n", error.what());
-             if (json && name == "login") {
-               fmt::print("{}\n", failed_login_json(error));
-             } else if (json) {  // a script that reads the report gets one, whatever happened
-               RunReport report{.run_id = new_run_id(), .error = ReportError::from(error)};
-               report.conclude();
-               fmt::print("{}\n", report.to_json());
-             }
-             exit_code = signals.received() != 0 ? 128 + signals.received() : error.exit_code();
-           });
+  catching(
+      [&] {
+        exit_code = name == "login" ? run_login(line, signals) : name == "types" ? print_types() : Command(name, line, signals)();
+      },
+      [&](const Error& error) {
+        fmt::print(stderr, "error: {}\n", error.what());
+        if (json && name == "login") {
+          fmt::print("{}\n", failed_login_json(error));
+        } else if (json) {  // a script that reads the report gets one, whatever happened
+          RunReport report{.run_id = new_run_id(), .error = ReportError::from(error)};
+          report.conclude();
+          fmt::print("{}\n", report.to_json());
+        }
+        exit_code = signals.received() != 0 ? 128 + signals.received() : error.exit_code();
+      });
   return exit_code;
 }
 

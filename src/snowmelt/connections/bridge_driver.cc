@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <optional>
 #include <utility>
 
 #include <fmt/format.h>
+#include <strings.h>
 #include <nlohmann/json.hpp>
 
 #include "snowmelt/connections/bridge_library.h"
@@ -170,6 +172,18 @@ StatementResult checked_result(const Json& answer, const std::string& where) {
   }
 }
 
+// EWKB keeps every bit of a coordinate and the SRID; Snowflake's default, GeoJSON, has no SRID. The user's own words win.
+std::map<std::string, std::string> session_parameters(const SnowflakeConfig& config) {
+  std::map<std::string, std::string> parameters = config.session_parameters;
+  for (const char* format : {"GEOGRAPHY_OUTPUT_FORMAT", "GEOMETRY_OUTPUT_FORMAT"}) {
+    const bool given = std::any_of(parameters.begin(), parameters.end(), [&](const auto& parameter) {
+      return parameter.first.size() == std::strlen(format) && ::strcasecmp(parameter.first.c_str(), format) == 0;
+    });
+    if (!given) parameters[format] = "EWKB";
+  }
+  return parameters;
+}
+
 std::string options_json(const SnowflakeConfig& config, bool ask_person) {
   return Json{{"ask_person", ask_person},
               {"account", config.account},
@@ -205,7 +219,7 @@ std::string options_json(const SnowflakeConfig& config, bool ask_person) {
               {"external_browser_timeout", config.external_browser_timeout},
               {"client_session_keep_alive", config.client_session_keep_alive},
               {"client_store_temporary_credential", config.client_store_temporary_credential},
-              {"session_parameters", config.session_parameters}}
+              {"session_parameters", session_parameters(config)}}
       .dump();
 }
 

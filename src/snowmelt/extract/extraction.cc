@@ -127,6 +127,7 @@ void Extraction::Impl::start() {
     for (int i = 0; i < threads; ++i)
       feeds.push_back(job.source->open_feed(job.http, RetryPolicy{}, job.budget, stopping_.get_token()));
   }
+  if (job.read_metadata) threads_.emplace_back([this] { metadata_ = job.read_metadata(stopping_.get_token()); });
   running_ = static_cast<int>(feeds.size());
   for (auto& feed : feeds) {
     threads_.emplace_back([this, feed = std::move(feed)]() mutable {
@@ -209,6 +210,7 @@ void Extraction::Impl::publish() {
   threads_.clear();  // joins
   std::sort(parts_.begin(), parts_.end(), [](const PartInfo& a, const PartInfo& b) { return a.file < b.file; });
   job.manifest.parts = parts_;
+  job.manifest.metadata = metadata_;
   for (const PartInfo& part : parts_) {
     job.manifest.rows += part.rows;
     job.manifest.bytes += part.bytes;

@@ -35,6 +35,7 @@ struct ExtractionJob {
   int threads = 1;
   std::shared_ptr<WorkBudget> budget;  // shared with other tables; null: no limit but the threads
   TableProgress* progress = nullptr;
+  std::function<TableMetadata(const std::stop_token&)> read_metadata;  // beside the workers; may be absent
   std::stop_token stop;
 };
 
@@ -67,6 +68,7 @@ struct Extraction::Impl {
   std::condition_variable changed_;
   std::deque<PartInfo> ready_;
   std::vector<PartInfo> parts_;
+  TableMetadata metadata_;
   std::exception_ptr error_;
   int running_ = 0;
   int parts_opened_ = 0;

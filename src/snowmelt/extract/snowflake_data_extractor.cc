@@ -11,6 +11,7 @@
 #include "snowmelt/error.h"
 #include "snowmelt/extract/extraction.h"
 #include "snowmelt/extract/row_reader.h"
+#include "snowmelt/extract/table_metadata.h"
 #include "snowmelt/log.h"
 #include "snowmelt/storage/durable_file.h"
 
@@ -76,6 +77,29 @@ void remove_unfinished_parts(const fs::path& directory) {
   }
 }
 
+// Everything that types alone can tell is told at once: what nobody knows to keep, and what the target cannot hold.
+std::shared_ptr<const WireConverter> plan_columns(const std::vector<SnowflakeColumn>& row_type, const TypeOptions& types,
+                                                  const ColumnCheck& check) {
+  try {
+    auto converter = std::make_shared<const WireConverter>(row_type, types);
+    if (check) check(*converter->schema(), converter->columns());
+    return converter;
+  } catch (ValueError& error) {
+    if (error.code() != "snowflake.unknown_type" || !check) throw;
+    try {
+      TypeOptions rest = types;
+      for (const SnowflakeColumn& column : row_type) {
+        if (!is_known_type(column)) rest.drop.push_back(column.name);
+      }
+      const WireConverter converter(row_type, rest);
+      check(*converter.schema(), converter.columns());
+    } catch (const ValueError& more) {
+      error.add_offender(more);
+    }
+    throw;
+  }
+}
+
 Manifest start_manifest(const TableConfig& table, const std::string& statement, const WireConverter& converter,
                         const PartWriterOptions& writer) {
   Manifest manifest;
@@ -94,28 +118,12 @@ Manifest start_manifest(const TableConfig& table, const std::string& statement, 
   return manifest;
 }
 
-std::string quote_literal(const std::string& text) {
-  std::string quoted = "'";
-  for (const char c : text) {
-    if (c == '\'' || c == '\\') quoted += c;  // Snowflake reads backslash escapes in literals
-    quoted += c;
-  }
-  return quoted + "'";
-}
-
-std::string quote_identifier(const std::string& name) {
-  if (fold_to_postgres(name) != name) return name;  // folds up again by itself
-  std::string quoted = "\"";
-  for (const char c : name) quoted += c == '"' ? "\"\"" : std::string(1, c);
-  return quoted + "\"";
-}
-
 std::string size_query(const std::string& source) {
   const std::vector<std::string> parts = parse_name(source, Fold::upper);
-  const std::string database = parts.size() == 3 ? quote_identifier(parts[0]) + "." : "";
-  const std::string schema = parts.size() >= 2 ? quote_literal(parts[parts.size() - 2]) : "current_schema()";
+  const std::string database = parts.size() == 3 ? quote_snowflake_identifier(parts[0]) + "." : "";
+  const std::string schema = parts.size() >= 2 ? quote_snowflake_literal(parts[parts.size() - 2]) : "current_schema()";
   return fmt::format("select ROW_COUNT, BYTES from {}INFORMATION_SCHEMA.TABLES where TABLE_SCHEMA = {} and TABLE_NAME = {}",
-                     database, schema, quote_literal(parts.back()));
+                     database, schema, quote_snowflake_literal(parts.back()));
 }
 
 std::optional<int64_t> as_integer(const Value& value) {
@@ -179,23 +187,24 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   job.writer.compression_level = options.compression_level;
   if (options.password) job.writer.key = derive_encryption_key(*options.password, random_salt_hex());
 
+  std::weak_ptr<SnowflakeConnection> session;  // a manager that is closed meanwhile need not wait for metadata
   try {
     std::shared_ptr<Connection> connection;
     Answer answer = with_connection(*connection_manager_, [&](std::shared_ptr<Connection> present) {
       connection = std::move(present);
       return execute(connection, statement, options.stop);
     });
-    if (const auto* snowflake = dynamic_cast<const SnowflakeConnection*>(connection.get())) {
-      job.http = http_options(snowflake->config());
-    }
+    const auto snowflake = std::dynamic_pointer_cast<SnowflakeConnection>(connection);
+    if (snowflake != nullptr) job.http = http_options(snowflake->config());
+    session = snowflake;
     const TypeOptions types{.integers = table.integers,
                             .on_subsecond = table.on_subsecond,
                             .tz_offset = table.tz_offset,
                             .drop = table.columns.drop,
                             .on_out_of_range = table.columns.on_out_of_range,
                             .policies = job.progress != nullptr ? &job.progress->policies : nullptr};
-    job.converter = std::make_shared<WireConverter>(
-        answer.result ? answer.result->row_type : row_type_of(answer.cursor->description()), types);
+    job.converter = plan_columns(answer.result ? answer.result->row_type : row_type_of(answer.cursor->description()), types,
+                                 options.check_columns);
     if (answer.result) {
       job.writer.query_id = answer.result->query_id;
       if (job.progress) job.progress->rows_total = answer.result->total;
@@ -211,6 +220,12 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
     throw;
   }
   job.manifest = start_manifest(table, statement, *job.converter, job.writer);
+  if (!session.expired() && !table.source.empty()) {
+    job.read_metadata = [session, source = table.source](const std::stop_token& stop) {
+      const auto alive = session.lock();
+      return alive != nullptr && alive->is_open() ? read_table_metadata(alive, source, stop) : TableMetadata();
+    };
+  }
   return Extraction(std::make_unique<Extraction::Impl>(std::move(job)));
 }
 

@@ -3,16 +3,22 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "snowmelt/config.h"
 #include "snowmelt/connections/base_connection.h"
 #include "snowmelt/extract/work_budget.h"
 #include "snowmelt/progress.h"
 #include "snowmelt/storage/manifest.h"
+
+namespace arrow {
+class Schema;
+}
 
 namespace snowmelt {
 
@@ -22,6 +28,9 @@ struct TableSize {
   std::optional<int64_t> bytes;
 };
 
+// Throws ValueError where the columns that are about to be exported cannot go where they should.
+using ColumnCheck = std::function<void(const arrow::Schema& schema, const std::vector<SourceColumn>& columns)>;
+
 struct ExtractOptions {
   std::filesystem::path directory = "export";  // parts lie under <directory>/<source>/
   std::optional<Secret> password;              // encrypts the parts
@@ -30,6 +39,7 @@ struct ExtractOptions {
   int compression_level = 1;
   std::shared_ptr<WorkBudget> budget;  // shared by the tables of a run; null: one of this table's own
   TableProgress* progress = nullptr;
+  ColumnCheck check_columns;  // called once, before the first chunk
   std::stop_token stop;
 };
 

@@ -109,8 +109,8 @@ bool has_fraction_digits(ColumnKind kind) { return kind == ColumnKind::time || k
                    {.where = "column " + column.name});
 }
 
-// The table's row for a column; nullptr for a type nobody knows. An extension's own name goes before its carrier's.
-const TypeRow* type_row(const SnowflakeColumn& column) {
+// Types that the row type names by their carrier, under "<extension>" or "<extension> binary".
+const std::map<std::string, TypeRow>& extension_table() {
   static const std::map<std::string, TypeRow> extensions{
       {"UUID", {ColumnKind::text, "UUID"}},
       {"GEOGRAPHY", {ColumnKind::text, "GEOGRAPHY"}},
@@ -118,6 +118,12 @@ const TypeRow* type_row(const SnowflakeColumn& column) {
       {"GEOGRAPHY binary", {ColumnKind::binary, "GEOGRAPHY"}},
       {"GEOMETRY binary", {ColumnKind::binary, "GEOMETRY"}},
   };
+  return extensions;
+}
+
+// The table's row for a column; nullptr for a type nobody knows. An extension's own name goes before its carrier's.
+const TypeRow* type_row(const SnowflakeColumn& column) {
+  const auto& extensions = extension_table();
   if (const auto found = extensions.find(column.extension + (column.type == "binary" ? " binary" : ""));
       found != extensions.end())
     return &found->second;
@@ -346,6 +352,25 @@ std::shared_ptr<arrow::RecordBatch> WireConverter::convert_rows(const std::vecto
   }
   return arrow::RecordBatch::Make(schema_, static_cast<int64_t>(rows.size()), std::move(arrays));
 }
+
+std::vector<SnowflakeColumn> known_types() {
+  std::vector<SnowflakeColumn> samples;
+  const auto add = [&](const std::string& type, const std::string& extension) {
+    SnowflakeColumn column;
+    column.name = "C";
+    column.type = type;
+    column.extension = extension;
+    samples.push_back(std::move(column));
+  };
+  for (const auto& [word, row] : type_table()) add(word, "");
+  for (const auto& [word, row] : extension_table()) {
+    const bool binary = word.ends_with(" binary");
+    add(binary ? "binary" : row.kind == ColumnKind::text && word == "UUID" ? "text" : "object", row.source_type);
+  }
+  return samples;
+}
+
+bool is_known_type(const SnowflakeColumn& column) { return type_row(column) != nullptr; }
 
 std::vector<SnowflakeColumn> row_type_of(const std::vector<ColumnDescription>& description) {
   static const std::set<std::string> kept{"fixed", "real", "boolean"};

@@ -60,6 +60,12 @@ class WireConverter {
   std::shared_ptr<arrow::Schema> schema_;
 };
 
+// The row type's words of all types that are kept, for docs/types.md: one sample column each, extensions among them.
+std::vector<SnowflakeColumn> known_types();
+
+// Whether a column's type is one that WireConverter keeps.
+bool is_known_type(const SnowflakeColumn& column);
+
 // The row type of a cursor that gives only descriptions (a mock): numbers and booleans where it says so, text for the rest,
 // since no promise is made there about the text form of dates.
 std::vector<SnowflakeColumn> row_type_of(const std::vector<ColumnDescription>& description);

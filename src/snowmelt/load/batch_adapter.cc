@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <limits>
 
 #include "snowmelt/error.h"
 #include "snowmelt/load/type_map.h"
@@ -126,6 +127,78 @@ std::shared_ptr<arrow::ArrayData> mend_nuls(const std::shared_ptr<arrow::ArrayDa
       ->data();
 }
 
+// JSON text for jsonb has its NUL as an escape: "\\u0000" where an even number of backslashes stands before it.
+size_t find_json_nul(std::string_view json, size_t from) {
+  for (size_t at = json.find("\\u0000", from); at != std::string_view::npos; at = json.find("\\u0000", at + 1)) {
+    size_t backslashes = 0;
+    while (backslashes < at && json[at - 1 - backslashes] == '\\') ++backslashes;
+    if (backslashes % 2 == 0) return at;
+  }
+  return std::string_view::npos;
+}
+
+std::shared_ptr<arrow::ArrayData> mend_json_nuls(const std::shared_ptr<arrow::ArrayData>& data, NulMode mode,
+                                                 PolicyCounts& counts) {
+  if (data->type->id() != arrow::Type::STRING) return data;  // JSON of 2 GB a batch: the server's refusal stands
+  const arrow::StringArray array(data);
+  const std::string_view instead = mode == NulMode::strip ? "" : "\\ufffd";
+  arrow::StringBuilder builder;
+  bool changed = false;
+  for (int64_t i = 0; i < array.length(); ++i) {
+    if (array.IsNull(i)) {
+      if (!builder.AppendNull().ok()) throw std::bad_alloc();
+      continue;
+    }
+    std::string text(array.GetView(i));
+    bool mended = false;
+    for (size_t at = find_json_nul(text, 0); at != std::string::npos; at = find_json_nul(text, at)) {
+      text.replace(at, std::string_view("\\u0000").size(), instead);
+      at += instead.size();
+      mended = true;
+    }
+    if (mended) ++counts.on_nul;
+    changed = changed || mended;
+    if (!builder.Append(text).ok()) throw std::bad_alloc();
+  }
+  return changed ? take(builder.Finish())->data() : data;
+}
+
+// Nanoseconds whose digits below the microsecond are given up; the type stays, and the codec finds multiples of 1,000.
+std::shared_ptr<arrow::ArrayData> shorten_nanos(const std::shared_ptr<arrow::ArrayData>& data, SubsecondMode mode,
+                                                PolicyCounts& counts) {
+  constexpr int64_t kNanos = 1'000;
+  const int64_t* values = data->GetValues<int64_t>(1);
+  std::shared_ptr<arrow::Buffer> buffer;
+  int64_t* out = nullptr;
+  for (int64_t i = 0; i < data->length; ++i) {
+    const int64_t rest = (values[i] % kNanos + kNanos) % kNanos;
+    if (rest == 0 || data->IsNull(i)) continue;
+    if (out == nullptr) {
+      const size_t bytes = static_cast<size_t>(data->length) * sizeof(int64_t);
+      buffer = take(arrow::AllocateBuffer((data->offset + data->length) * static_cast<int64_t>(sizeof(int64_t))));
+      out = reinterpret_cast<int64_t*>(buffer->mutable_data()) + data->offset;
+      std::memcpy(out, values, bytes);
+    }
+    const int64_t below = values[i] < std::numeric_limits<int64_t>::min() + rest ? values[i] : values[i] - rest;
+    const bool up = mode == SubsecondMode::round && (2 * rest > kNanos || (2 * rest == kNanos && (below / kNanos) % 2 != 0));
+    out[i] = up && below <= std::numeric_limits<int64_t>::max() - kNanos ? below + kNanos : below;
+    ++counts.on_subsecond;
+  }
+  if (out == nullptr) return data;
+  const auto shortened = data->Copy();
+  shortened->buffers[1] = std::move(buffer);
+  return shortened;
+}
+
+bool has_nanos(const arrow::DataType& type) {
+  switch (type.id()) {
+    case arrow::Type::TIMESTAMP: return static_cast<const arrow::TimestampType&>(type).unit() == arrow::TimeUnit::NANO;
+    case arrow::Type::TIME64: return static_cast<const arrow::Time64Type&>(type).unit() == arrow::TimeUnit::NANO;
+    case arrow::Type::DURATION: return static_cast<const arrow::DurationType&>(type).unit() == arrow::TimeUnit::NANO;
+    default: return false;
+  }
+}
+
 bool fits(const EncoderColumn& column, const arrow::ArrayData& data, int64_t begin, int64_t rows, int64_t first_row,
           std::vector<uint32_t>& sizes, CodecScratch& scratch) {
   std::fill_n(sizes.begin(), rows, 0u);
@@ -181,12 +254,15 @@ BatchAdapter::BatchAdapter(const arrow::Schema& file, const std::vector<SourceCo
     const arrow::Field& field = *file.field(i);
     const auto new_name = renamed.find(i);
     const std::string name = new_name == renamed.end() ? field.name() : new_name->second;
-    Column column{.field = i, .form = Form::plain, .type = field.type()};
+    Column column{.field = i, .name = field.name(), .form = Form::plain, .type = field.type()};
     std::string source_type = static_cast<size_t>(i) < source.size() ? source[i].source_type : "";
     if (needs_json(*field.type()) && json_knows(*field.type())) {
       column.form = Form::json;
       column.type = arrow::utf8();
       source_type = arrow::is_list_like(field.type()->id()) && field.type()->id() != arrow::Type::MAP ? "ARRAY" : "OBJECT";
+    } else if (source_type == "ENUM") {  // its bytes are text by definition
+      column.form = Form::decoded;
+      column.type = arrow::utf8();
     } else if (const auto plain = decoded_type(field.type()); !plain->Equals(*field.type())) {
       column.form = Form::decoded;
       column.type = plain;
@@ -201,6 +277,24 @@ BatchAdapter::BatchAdapter(const arrow::Schema& file, const std::vector<SourceCo
     throw ValueError("types.no_columns", "no column is left to load", {.hint = "drop fewer columns"});
   }
   schema_ = arrow::schema(std::move(fields));
+}
+
+TableMetadata BatchAdapter::metadata_as_loaded(const TableMetadata& source) const {
+  std::map<std::string, std::string> names;
+  for (size_t c = 0; c < columns_.size(); ++c) names[columns_[c].name] = target_column_name(source_[c].name);
+  TableMetadata loaded{.primary_key = {}, .comment = source.comment, .column_comments = {}};
+  for (const auto& [column, comment] : source.column_comments) {
+    if (const auto found = names.find(column); found != names.end()) loaded.column_comments[found->second] = comment;
+  }
+  for (const std::string& column : source.primary_key) {
+    const auto found = names.find(column);
+    if (found == names.end()) {
+      loaded.primary_key.clear();
+      break;
+    }
+    loaded.primary_key.push_back(found->second);
+  }
+  return loaded;
 }
 
 std::shared_ptr<arrow::RecordBatch> BatchAdapter::adapt(const arrow::RecordBatch& batch, int64_t first_row) const {
@@ -218,16 +312,20 @@ std::shared_ptr<arrow::RecordBatch> BatchAdapter::adapt(const arrow::RecordBatch
   return arrow::RecordBatch::Make(schema_, batch.num_rows(), std::move(columns));
 }
 
-std::shared_ptr<arrow::RecordBatch> apply_policies(const std::vector<EncoderColumn>& columns, const ColumnChoices& choices,
+std::shared_ptr<arrow::RecordBatch> apply_policies(const std::vector<EncoderColumn>& columns, const LoadOptions& options,
                                                    std::shared_ptr<arrow::RecordBatch> batch, int64_t first_row,
                                                    PolicyCounts& counts) {
-  if (choices.on_nul == NulMode::error && choices.on_out_of_range == RangeMode::error) return batch;
+  const ColumnChoices& choices = options.columns;
+  const bool shorten = options.on_subsecond == SubsecondMode::truncate || options.on_subsecond == SubsecondMode::round;
+  if (choices.on_nul == NulMode::error && choices.on_out_of_range == RangeMode::error && !shorten) return batch;
   std::vector<std::shared_ptr<arrow::ArrayData>> data = batch->column_data();
   for (const EncoderColumn& column : columns) {
     std::shared_ptr<arrow::ArrayData>& values = data[static_cast<size_t>(column.field)];
     // Bytes keep every NUL.
     if (choices.on_nul != NulMode::error && is_text(*values->type) && column.type != "bytea")
-      values = mend_nuls(values, choices.on_nul, counts);
+      values =
+          column.type == "jsonb" ? mend_json_nuls(values, choices.on_nul, counts) : mend_nuls(values, choices.on_nul, counts);
+    if (shorten && has_nanos(*values->type)) values = shorten_nanos(values, options.on_subsecond, counts);
     if (choices.on_out_of_range == RangeMode::null && !column.not_null && column.element == nullptr)
       values = null_out_of_range(column, values, first_row, counts);
   }

@@ -11,6 +11,7 @@
 
 #include "snowmelt/config.h"
 #include "snowmelt/load/column_codec.h"
+#include "snowmelt/load/postgresql_data_loader.h"
 #include "snowmelt/progress.h"
 #include "snowmelt/storage/manifest.h"
 
@@ -28,13 +29,17 @@ class BatchAdapter {
   // Types asked for, by the column's name in PostgreSQL.
   const std::map<std::string, std::string>& types() const { return types_; }
 
+  // Keys and comments under the columns' names in PostgreSQL. A key that lost a column is none.
+  TableMetadata metadata_as_loaded(const TableMetadata& source) const;
+
   // `first_row` counts from 1. Throws ValueError by column and row for a nested value that JSON has not (NaN, Infinity).
   std::shared_ptr<arrow::RecordBatch> adapt(const arrow::RecordBatch& batch, int64_t first_row) const;
 
  private:
   enum class Form { plain, decoded, json };
   struct Column {
-    int field = 0;  // of the file
+    int field = 0;     // of the file
+    std::string name;  // in the file
     Form form = Form::plain;
     std::shared_ptr<arrow::DataType> type;
   };
@@ -45,8 +50,9 @@ class BatchAdapter {
   std::shared_ptr<arrow::Schema> schema_;
 };
 
-// The policies on_nul and on_out_of_range, for the columns that are about to be encoded. What they changed is counted.
-std::shared_ptr<arrow::RecordBatch> apply_policies(const std::vector<EncoderColumn>& columns, const ColumnChoices& choices,
+// The policies on_nul, on_subsecond and on_out_of_range, for the columns that are about to be encoded. What they changed is
+// counted.
+std::shared_ptr<arrow::RecordBatch> apply_policies(const std::vector<EncoderColumn>& columns, const LoadOptions& options,
                                                    std::shared_ptr<arrow::RecordBatch> batch, int64_t first_row,
                                                    PolicyCounts& counts);
 

@@ -144,7 +144,11 @@ const ColumnCodec* timestamp_codec(const arrow::DataType& from);  // dates too
 const ColumnCodec* text_codec(const arrow::DataType& from);
 const ColumnCodec* jsonb_codec(const arrow::DataType& from);
 const ColumnCodec* binary_codec(const arrow::DataType& from);
-const ColumnCodec* uuid_codec(const arrow::DataType& from);   // 16 bytes, or text
-const ColumnCodec* array_codec(const arrow::DataType& from);  // EncoderColumn::element does the elements
+const ColumnCodec* uuid_codec(const arrow::DataType& from);      // 16 bytes, or text
+const ColumnCodec* interval_codec(const arrow::DataType& from);  // ISO 8601 text, durations, Parquet's 12 bytes
+const ColumnCodec* timetz_codec(const arrow::DataType& from);    // text with an offset
+const ColumnCodec* vector_codec(const arrow::DataType& from);    // lists of numbers; length_max is the dimension
+const ColumnCodec* geometry_codec(const arrow::DataType& from);  // (E)WKB, or its hexadecimal text
+const ColumnCodec* array_codec(const arrow::DataType& from);     // EncoderColumn::element does the elements
 
 }  // namespace snowmelt

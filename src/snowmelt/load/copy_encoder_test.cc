@@ -43,7 +43,7 @@ TargetColumn target_type(const std::string& name) {
       {"smallint", 21}, {"integer", 23},   {"bigint", 20},      {"real", 700},         {"double precision", 701},
       {"boolean", 16},  {"date", 1082},    {"timestamp", 1114}, {"timestamptz", 1184}, {"time", 1083},
       {"text", 25},     {"varchar", 1043}, {"bytea", 17},       {"json", 114},         {"jsonb", 3802},
-      {"uuid", 2950},   {"numeric", 1700}};
+      {"uuid", 2950},   {"numeric", 1700}, {"interval", 1186},  {"timetz", 1266}};
   TargetColumn column{.name = "c", .type = name};
   int precision = 0, scale = 0;
   if (std::sscanf(name.c_str(), "numeric(%d,%d)", &precision, &scale) == 2) column.typmod = ((precision << 16) | scale) + 4;
@@ -231,6 +231,80 @@ TEST(CopyEncoder, ValuesThatCannotBeKeptNameColumnAndRow) {
       EXPECT_EQ(error.where(), "column c, row 2");
       EXPECT_FALSE(error.hint().empty());
     }
+  }
+}
+
+TEST(CopyEncoder, IntervalsAndZonedTimesAreExactOrRefused) {
+  const auto code = [](const std::string& postgres, const std::string& text) -> std::string {
+    try {
+      encode_one(one_value(arrow::utf8(), text), target_type(postgres));
+      return "";
+    } catch (const Error& error) {
+      return error.code();
+    }
+  };
+  EXPECT_EQ(code("interval", "P0DT0H0M0.0000001S"), "copy.subsecond_digits");
+  EXPECT_EQ(code("interval", "P0DT0H0M0.1000000S"), "");
+  EXPECT_EQ(code("interval", "P2147483648D"), "copy.out_of_range");
+  EXPECT_EQ(code("interval", "P9223372036854775807Y"), "copy.out_of_range");
+  for (const char* bad : {"", "P", "P1", "PY", "1Y", "P1S", "PT1Y", "P1.5D", "PT1.S", "P1YX", "PT1-2S", "1 day"})
+    EXPECT_EQ(code("interval", bad), "copy.bad_text") << bad;
+  for (const char* bad :
+       {"", "12:34:56", "12:34", "25:00:00Z", "12:60:00Z", "12:34:56+16:00", "12:34:56 +2", "1:02Z", "12:34:56Zx"})
+    EXPECT_EQ(code("timetz", bad), "copy.bad_text") << bad;
+  EXPECT_EQ(code("timetz", "12:34:56.0000001Z"), "copy.subsecond_digits");
+  TargetColumn years = target_type("interval");
+  years.typmod = (6 << 16) | 0xffff;  // interval year to month
+  EXPECT_THROW(encode_one(one_value(arrow::utf8(), "P1Y"), years), ValueError);
+  arrow::DurationBuilder durations(arrow::duration(arrow::TimeUnit::MILLI), arrow::default_memory_pool());
+  ASSERT_TRUE(durations.Append(-1).ok());
+  EXPECT_EQ(encode_one(durations.Finish().ValueOrDie(), target_type("interval")), "000100000010fffffffffffffc180000000000000000");
+  const std::string parts("\x02\0\0\0\x03\0\0\0\x05\0\0\0", 12);  // 2 months, 3 days, 5 ms: Parquet's INTERVAL
+  arrow::FixedSizeBinaryBuilder bytes(arrow::fixed_size_binary(12));
+  ASSERT_TRUE(bytes.Append(parts).ok());
+  EXPECT_EQ(encode_one(bytes.Finish().ValueOrDie(), target_type("interval")), "00010000001000000000000013880000000300000002");
+}
+
+TEST(CopyEncoder, VectorsAndGeometriesOfExtensions) {
+  const TargetColumn vector{.name = "c", .type = "vector(2)", .type_oid = 99'999, .typmod = 2, .base_name = "vector"};
+  const auto encoded = [&](const std::vector<double>& elements) -> std::string {
+    arrow::ListBuilder lists(arrow::default_memory_pool(), std::make_shared<arrow::DoubleBuilder>());
+    EXPECT_TRUE(lists.Append().ok());
+    for (const double element : elements)
+      EXPECT_TRUE(static_cast<arrow::DoubleBuilder&>(*lists.value_builder()).Append(element).ok());
+    try {
+      return encode_one(lists.Finish().ValueOrDie(), vector);
+    } catch (const Error& error) {
+      return error.code();
+    }
+  };
+  EXPECT_EQ(encoded({1.5, -0.0}), "00010000000c000200003fc0000080000000");  // vector_send: dimension, unused, float4s
+  EXPECT_EQ(encoded({1.5}), "copy.vector_dimension");
+  EXPECT_EQ(encoded({0.1, 1}), "copy.not_exact");
+  EXPECT_EQ(encoded({1, std::numeric_limits<double>::infinity()}), "copy.not_finite");
+  const TargetColumn geometry{.name = "c", .type = "geometry", .type_oid = 99'998, .base_name = "geometry"};
+  EXPECT_EQ(encode_one(one_value(arrow::binary(), "AB"), geometry), "0001000000024142");
+  EXPECT_EQ(encode_one(one_value(arrow::utf8(), "01fF"), geometry), "00010000000201ff");
+  EXPECT_THROW(encode_one(one_value(arrow::utf8(), "POINT(1 2)"), geometry), ValueError);
+}
+
+TEST(CopyEncoder, EveryColumnWithAnOffenderIsNamed) {
+  const auto schema =
+      arrow::schema({arrow::field("a", arrow::utf8()), arrow::field("b", arrow::int64()), arrow::field("c", arrow::utf8())});
+  const auto nul = one_value(arrow::utf8(), std::string("x\0", 2));
+  const auto batch = arrow::RecordBatch::Make(schema, 1, {nul, one_value(arrow::int64(), "70000"), nul});
+  try {
+    encode(encoder_for(
+               schema,
+               {{.name = "a", .type_oid = 25}, {.name = "b", .type = "smallint", .type_oid = 21}, {.name = "c", .type_oid = 25}}),
+           batch);
+    FAIL();
+  } catch (const ValueError& error) {
+    EXPECT_EQ(error.where(), "column a, row 1");
+    EXPECT_NE(error.message().find("column b, row 1: the value is out of the range of smallint"), std::string::npos)
+        << error.message();
+    EXPECT_NE(error.message().find("; likewise column c, row 1"), std::string::npos) << error.message();
+    EXPECT_NE(error.hint().find("wider type"), std::string::npos) << error.hint();
   }
 }
 

@@ -68,7 +68,7 @@ void EncoderThread::encode_file(ParquetPartReader& reader, const std::string& fi
     while (const auto batch = reader.next()) {
       if (job_.options.stop.stop_requested()) throw Interrupted("load.stopped", "the load was stopped; nothing of it stays");
       const auto adapted =
-          apply_policies(job_.columns, job_.options.columns, job_.adapter.adapt(*batch, rows_ + 1), rows_ + 1, job_.policies);
+          apply_policies(job_.columns, job_.options, job_.adapter.adapt(*batch, rows_ + 1), rows_ + 1, job_.policies);
       encoder_.encode(*adapted, rows_ + 1, *buffer);
       rows_ += batch->num_rows();
       if (job_.options.progress != nullptr) job_.options.progress->rows_loaded += batch->num_rows();

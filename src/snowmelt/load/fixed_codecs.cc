@@ -246,7 +246,7 @@ struct MicrosConversion {
     if (divide > 1 && value % divide != 0) {
       throw_value_error(column, row, "copy.subsecond_digits",
                         "the value has digits below the microsecond, which PostgreSQL has not",
-                        "set on_subsecond = \"truncate\" or \"round\" for the table and export it again");
+                        "set on_subsecond = \"truncate\" or \"round\" for the table");
     }
     refuse_inexact(column, row);
   }

@@ -6,6 +6,7 @@
 
 #include "snowmelt/error.h"
 #include "snowmelt/load/table_swap.h"
+#include "snowmelt/log.h"
 
 namespace snowmelt {
 namespace {
@@ -120,6 +121,18 @@ void TableLoad::read_columns() {
   }
 }
 
+ExtensionTypes TableLoad::extension_types() {
+  ExtensionTypes types;
+  // Base types need C functions: whoever has one of this name has the extension's.
+  for (const Row& row : connection_
+                            .execute("select typname, pg_catalog.format_type(oid, null) from pg_catalog.pg_type "
+                                     "where typname in ('vector', 'geometry', 'geography') and typtype = 'b'")
+                            .rows) {
+    (row[0] == "vector" ? types.vector : row[0] == "geometry" ? types.geometry : types.geography) = *row[1];
+  }
+  return types;
+}
+
 bool TableLoad::already_loaded(const std::string& export_id) {
   const std::string ledger = quote_identifier(schema_) + "." + kLedgerName;
   // Two first loads at once would both make the ledger, and one would fail; two loads of one export would both append it.
@@ -149,7 +162,29 @@ void TableLoad::make_table(const std::vector<NewColumn>& new_table) {
   connection_.execute(fmt::format("create table {} ({})", qualified_, columns));
   oid_ = connection_.execute("select $1::pg_catalog.regclass::pg_catalog.oid", {qualified_}).rows.at(0).at(0).value();
   kind_ = 'r';
+  made_here_ = true;
   read_columns();
+}
+
+// Snowflake does not enforce its keys: the data stays when they do not hold.
+void TableLoad::add_primary_key(const std::vector<std::string>& columns) {
+  connection_.execute("savepoint snowmelt_key");
+  try {
+    connection_.execute(fmt::format("alter table {} add primary key ({})", qualified_, quoted_list(columns)));
+    connection_.execute("release savepoint snowmelt_key");
+  } catch (const PostgresError& error) {
+    connection_.execute("rollback to savepoint snowmelt_key");
+    log(LogLevel::warning, "{}: the table has no primary key ({}): {}", display_name_, fmt::join(columns, ", "), error.message());
+  }
+}
+
+void TableLoad::add_comments(const TableMetadata& metadata) {
+  if (!metadata.comment.empty())
+    connection_.execute(fmt::format("comment on table {} is {}", qualified_, quote_literal(metadata.comment)));
+  for (const auto& [column, comment] : metadata.column_comments) {
+    connection_.execute(
+        fmt::format("comment on column {}.{} is {}", qualified_, quote_identifier(column), quote_literal(comment)));
+  }
 }
 
 void TableLoad::empty_table() {
@@ -183,8 +218,12 @@ std::string TableLoad::prepare(const std::vector<NewColumn>& new_table, const st
   return fmt::format("copy {} ({}) from stdin with (format binary{})", into, quoted_list(columns), fresh ? ", freeze" : "");
 }
 
-void TableLoad::publish(const std::string& export_id, int64_t rows) {
+void TableLoad::publish(const std::string& export_id, int64_t rows, const TableMetadata& metadata) {
   if (swap_) swap_->publish();
+  if (made_here_) {
+    if (!metadata.primary_key.empty()) add_primary_key(metadata.primary_key);
+    add_comments(metadata);
+  }
   if (mode_ != LoadMode::append || export_id.empty()) return;
   connection_.execute(
       fmt::format("insert into {}.{} (target, export_id, rows) values ($1, $2, $3)", quote_identifier(schema_), kLedgerName),

@@ -27,6 +27,9 @@ class TableLoad {
   const std::vector<TargetColumn>& columns() const { return columns_; }
   const std::string& display_name() const { return display_name_; }  // schema.table, for messages
 
+  // What extensions call their types here.
+  ExtensionTypes extension_types();
+
   // append only: whether this export is in the target already (the ledger knows). A second process that loads into the same
   // target meanwhile waits here.
   bool already_loaded(const std::string& export_id);
@@ -35,8 +38,9 @@ class TableLoad {
   // Returns the statement for copy_in() over `columns` (names in file order): FREEZE where this transaction made the table.
   std::string prepare(const std::vector<NewColumn>& new_table, const std::vector<std::string>& columns);
 
-  // After COPY has ended and the counts agree: puts the staging table in the target's place, or writes the ledger's row.
-  void publish(const std::string& export_id, int64_t rows);
+  // After COPY has ended and the counts agree: puts the staging table in the target's place, or writes the ledger's row. A table
+  // that prepare() made gets what `metadata` (in PostgreSQL's names) says: a key that the data does not keep is a warning.
+  void publish(const std::string& export_id, int64_t rows, const TableMetadata& metadata = {});
 
  private:
   void find(const std::string& target);
@@ -44,6 +48,8 @@ class TableLoad {
   void read_columns();
   void make_table(const std::vector<NewColumn>& new_table);
   void empty_table();
+  void add_primary_key(const std::vector<std::string>& columns);
+  void add_comments(const TableMetadata& metadata);
 
   PostgresConnection& connection_;
   LoadMode mode_;
@@ -54,6 +60,7 @@ class TableLoad {
   std::string oid_;        // empty: there is no such table
   char kind_ = 0;          // pg_class.relkind
   std::vector<TargetColumn> columns_;
+  bool made_here_ = false;
   std::unique_ptr<TableSwap> swap_;  // null when COPY goes straight into the target
 };
 

@@ -25,6 +25,7 @@ class ExportSource final : public PartSource {
   }
   std::optional<int64_t> expected_rows() const override { return manifest_.rows; }
   std::string export_id() const override { return manifest_.export_id; }
+  TableMetadata metadata() const override { return manifest_.metadata; }
 
  private:
   fs::path directory_;

@@ -77,7 +77,8 @@ class Load {
     // A table that exists is compared first; one that does not is made first, and then it exists.
     std::string copy;
     if (!table.exists()) {
-      const auto planned = plan_new_table(*adapter.schema(), adapter.source_columns(), options_.integers, adapter.types());
+      const auto planned = plan_new_table(*adapter.schema(), adapter.source_columns(), options_.integers, adapter.types(),
+                                          table.extension_types());
       copy = table.prepare(planned, names_of(planned));
     }
     std::vector<EncoderColumn> columns =
@@ -90,7 +91,7 @@ class Load {
                                      .adapter = adapter,
                                      .policies = options_.progress != nullptr ? options_.progress->policies : own_policies_,
                                      .options = options_});
-    table.publish(export_id, rows);
+    table.publish(export_id, rows, adapter.metadata_as_loaded(parts_.metadata()));
     transaction.finish();
     return rows;
   }

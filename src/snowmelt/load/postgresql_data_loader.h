@@ -12,6 +12,7 @@
 #include "snowmelt/connections/base_connection.h"
 #include "snowmelt/progress.h"
 #include "snowmelt/secret.h"
+#include "snowmelt/storage/manifest.h"
 
 namespace snowmelt {
 
@@ -20,6 +21,7 @@ struct LoadOptions {
   IntegerMode integers = IntegerMode::bigint;  // for tables that the loader makes
   std::optional<Secret> password;              // of encrypted parts
   ColumnChoices columns;
+  SubsecondMode on_subsecond = SubsecondMode::error;  // of nanoseconds that are still in the files
   TableProgress* progress = nullptr;
   std::stop_token stop;
 };
@@ -38,6 +40,8 @@ class PartSource {
   virtual std::optional<int64_t> expected_rows() const { return std::nullopt; }
   // Of the manifest, asked after the first part; empty where there is none. append loads one export once.
   virtual std::string export_id() const { return {}; }
+  // Keys and comments of the source, asked after the end; for tables that the loader makes.
+  virtual TableMetadata metadata() const { return {}; }
 };
 
 // A file, or a directory with a manifest (every part verified against it), or a directory of *.parquet files.

@@ -132,6 +132,13 @@ def plain() -> list[tuple[str, str, str, str]]:
     add("bytea", "binary", ["", "plain"])
     add("json", "utf8", ['{"a": [1, null]}', "null"])
     add("uuid", "utf8", ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"])
+    add(
+        "interval",
+        "utf8",
+        ["P1Y2M", "P-1Y-2M", "P0Y0M", "P1DT2H3M4.5S", "P-1DT-2H-3M-4.000001S", "P999999999DT23H59M59.999999S", "P0DT0H0M0S"],
+        ["1-2", "-1-2", "0", "1 2:3:4.5", "-1 days -2:03:04.000001", "999999999 days 23:59:59.999999", "0"],
+    )
+    add("timetz", "utf8", ["12:34:56.789+02:00", "00:00:00Z", "23:59:59.999999-15:30", "24:00:00+00", "01:02+05:45:30"])
     add("jsonb", "utf8", ['{"a": [1, null]}', "null", "1.50"])
     add(
         "numeric",

@@ -31,12 +31,15 @@ enum Oid : uint32_t {
   kTime = 1083,
   kTimestamp = 1114,
   kTimestamptz = 1184,
+  kInterval = 1186,
+  kTimetz = 1266,
   kNumeric = 1700,
   kUuid = 2950,
   kJsonb = 3802,
 };
 
 constexpr int kTypmodHeader = 4;
+constexpr int kIntervalFullRange = 0x7fff;
 constexpr size_t kNameBytesMax = 63;
 constexpr size_t kColumnsMax = 1600;
 constexpr std::array<std::string_view, 6> kSystemColumns{"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"};
@@ -48,54 +51,62 @@ bool is_zoned(const arrow::DataType& type) {
 // The map: for a PostgreSQL type, the codec for an Arrow type, or nullptr where the two have nothing exact in common.
 struct TypeRule {
   uint32_t oid;
+  const char* name;
   const ColumnCodec* (*codec)(const arrow::DataType& from, const std::string& source_type);
 };
 
 const ColumnCodec* either(const ColumnCodec* first, const ColumnCodec* second) { return first != nullptr ? first : second; }
 
 constexpr std::array kRules{
-    TypeRule{kBool, [](const arrow::DataType& from, const std::string&) { return boolean_codec(from); }},
-    TypeRule{kInt2, [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int2); }},
-    TypeRule{kInt4, [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int4); }},
-    TypeRule{kInt8, [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int8); }},
-    TypeRule{kFloat4,
+    TypeRule{kBool, "boolean", [](const arrow::DataType& from, const std::string&) { return boolean_codec(from); }},
+    TypeRule{kInt2, "smallint",
+             [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int2); }},
+    TypeRule{kInt4, "integer",
+             [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int4); }},
+    TypeRule{kInt8, "bigint",
+             [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int8); }},
+    TypeRule{kFloat4, "real",
              [](const arrow::DataType& from, const std::string&) {
                return either(float_codec(from, false), integer_codec(from, IntegerTarget::float4));
              }},
-    TypeRule{kFloat8,
+    TypeRule{kFloat8, "double precision",
              [](const arrow::DataType& from, const std::string&) {
                return either(float_codec(from, true), integer_codec(from, IntegerTarget::float8));
              }},
-    TypeRule{kNumeric,
+    TypeRule{kNumeric, "numeric",
              [](const arrow::DataType& from, const std::string& source) {
                return source == "DECFLOAT" ? numeric_text_codec(from) : numeric_codec(from);
              }},
-    TypeRule{kDate, [](const arrow::DataType& from, const std::string&) { return date_codec(from); }},
-    TypeRule{kTime, [](const arrow::DataType& from, const std::string&) { return time_codec(from); }},
+    TypeRule{kDate, "date", [](const arrow::DataType& from, const std::string&) { return date_codec(from); }},
+    TypeRule{kTime, "time", [](const arrow::DataType& from, const std::string&) { return time_codec(from); }},
     // A wall-clock time and an instant are different things: turning one into the other needs a time zone that nobody named.
-    TypeRule{kTimestamp,
+    TypeRule{kTimestamp, "timestamp",
              [](const arrow::DataType& from, const std::string&) { return is_zoned(from) ? nullptr : timestamp_codec(from); }},
-    TypeRule{kTimestamptz,
+    TypeRule{kTimestamptz, "timestamptz",
              [](const arrow::DataType& from, const std::string&) { return is_zoned(from) ? timestamp_codec(from) : nullptr; }},
-    TypeRule{kText, [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
-    TypeRule{kVarchar, [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
-    TypeRule{kBpchar, [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
-    TypeRule{kJson, [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
-    TypeRule{kJsonb, [](const arrow::DataType& from, const std::string&) { return jsonb_codec(from); }},
-    TypeRule{kBytea, [](const arrow::DataType& from, const std::string&) { return binary_codec(from); }},
-    TypeRule{kUuid, [](const arrow::DataType& from, const std::string&) { return uuid_codec(from); }},
+    TypeRule{kInterval, "interval", [](const arrow::DataType& from, const std::string&) { return interval_codec(from); }},
+    TypeRule{kTimetz, "timetz", [](const arrow::DataType& from, const std::string&) { return timetz_codec(from); }},
+    TypeRule{kText, "text", [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
+    TypeRule{kVarchar, "varchar(n)", [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
+    TypeRule{kBpchar, "char(n)", [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
+    TypeRule{kJson, "json", [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
+    TypeRule{kJsonb, "jsonb", [](const arrow::DataType& from, const std::string&) { return jsonb_codec(from); }},
+    TypeRule{kBytea, "bytea", [](const arrow::DataType& from, const std::string&) { return binary_codec(from); }},
+    TypeRule{kUuid, "uuid", [](const arrow::DataType& from, const std::string&) { return uuid_codec(from); }},
 };
 
 const ColumnCodec* codec_for(const arrow::DataType& from, const std::string& source_type, const TargetColumn& to) {
   if (to.element_oid != 0) return array_codec(from);
   if (to.kind == 'e' || to.base_name == "citext") return text_codec(from);  // enum_recv and textrecv read plain text
+  if (to.base_name == "vector") return vector_codec(from);                  // extensions have no fixed OIDs
+  if (to.base_name == "geometry" || to.base_name == "geography") return geometry_codec(from);
   for (const TypeRule& rule : kRules) {
     if (rule.oid == to.type_oid) return rule.codec(from, source_type);
   }
   return nullptr;
 }
 
-bool is_timestamp_or_time(uint32_t oid) { return oid == kTime || oid == kTimestamp || oid == kTimestamptz; }
+bool is_timestamp_or_time(uint32_t oid) { return oid == kTime || oid == kTimetz || oid == kTimestamp || oid == kTimestamptz; }
 
 int integer_precision(const arrow::DataType& type) {
   if (arrow::is_decimal(type.id())) return static_cast<const arrow::DecimalType&>(type).precision();
@@ -122,6 +133,12 @@ std::optional<EncoderColumn> encoder_column(int field, const arrow::DataType& fr
   if (column.codec == nullptr) return std::nullopt;
   if (to.type_oid == kNumeric) set_numeric_target(from, to, column);
   if (is_timestamp_or_time(to.type_oid) && to.typmod >= 0) column.fraction_digits = to.typmod;
+  if (to.type_oid == kInterval && to.typmod >= 0) {
+    // "interval year to month" and the like cut the other fields without a word.
+    if (((to.typmod >> 16) & kIntervalFullRange) != kIntervalFullRange) return std::nullopt;
+    if ((to.typmod & 0xffff) <= 6) column.fraction_digits = to.typmod & 0xffff;
+  }
+  if (to.base_name == "vector" && to.typmod > 0) column.length_max = to.typmod;
   if ((to.type_oid == kVarchar || to.type_oid == kBpchar) && to.typmod >= kTypmodHeader)
     column.length_max = to.typmod - kTypmodHeader;
   if (to.element_oid == 0) return column;
@@ -153,14 +170,27 @@ std::string integer_ddl(const arrow::DataType& type, const std::string& source_t
 }
 
 std::string text_ddl(const std::string& source_type) {
-  static const std::map<std::string, std::string> types{{"VARIANT", "jsonb"}, {"OBJECT", "jsonb"},     {"ARRAY", "jsonb"},
-                                                        {"MAP", "jsonb"},     {"DECFLOAT", "numeric"}, {"UUID", "uuid"}};
+  static const std::map<std::string, std::string> types{{"VARIANT", "jsonb"},
+                                                        {"OBJECT", "jsonb"},
+                                                        {"ARRAY", "jsonb"},
+                                                        {"MAP", "jsonb"},
+                                                        {"DECFLOAT", "numeric"},
+                                                        {"UUID", "uuid"},
+                                                        {"INTERVAL_YEAR_MONTH", "interval"},
+                                                        {"INTERVAL_DAY_TIME", "interval"}};
   const auto found = types.find(base_word(source_type));
   return found == types.end() ? "text" : found->second;
 }
 
+// "VECTOR(FLOAT,3)" → "(3)"; empty where the row type did not say, or pgvector's typmod ends before (16,000).
+std::string vector_dimension(const std::string& source_type) {
+  const size_t comma = source_type.find(',');
+  return comma == std::string::npos ? "" : "(" + source_type.substr(comma + 1);
+}
+
 // DDL for a new table's column; empty where PostgreSQL has no exact counterpart that we know.
-std::string default_type(const arrow::DataType& type, const std::string& source_type, IntegerMode integers) {
+std::string default_type(const arrow::DataType& type, const std::string& source_type, IntegerMode integers,
+                         const ExtensionTypes& extensions) {
   switch (type.id()) {
     case arrow::Type::BOOL: return "boolean";
     case arrow::Type::INT8:
@@ -192,12 +222,19 @@ std::string default_type(const arrow::DataType& type, const std::string& source_
     case arrow::Type::TIMESTAMP: return is_zoned(type) ? "timestamp with time zone" : "timestamp";
     case arrow::Type::STRING:
     case arrow::Type::LARGE_STRING: return text_ddl(source_type);
+    case arrow::Type::DURATION: return "interval";
     case arrow::Type::BINARY:
-    case arrow::Type::LARGE_BINARY: return "bytea";
-    case arrow::Type::FIXED_SIZE_BINARY: return base_word(source_type) == "UUID" ? "uuid" : "bytea";
+    case arrow::Type::LARGE_BINARY:
+      if (source_type == "GEOGRAPHY" && !extensions.geography.empty()) return extensions.geography;
+      if (source_type == "GEOMETRY" && !extensions.geometry.empty()) return extensions.geometry;
+      return "bytea";
+    case arrow::Type::FIXED_SIZE_BINARY:
+      return base_word(source_type) == "UUID" ? "uuid" : source_type == "INTERVAL" ? "interval" : "bytea";
     case arrow::Type::LIST:
     case arrow::Type::LARGE_LIST: {
-      const std::string element = default_type(*type.field(0)->type(), "", integers);
+      if (base_word(source_type) == "VECTOR" && !extensions.vector.empty())
+        return extensions.vector + vector_dimension(source_type);
+      const std::string element = default_type(*type.field(0)->type(), "", integers, extensions);
       return element.empty() || element.ends_with("[]") ? "" : element + "[]";
     }
     default: return "";
@@ -213,23 +250,54 @@ std::string source_type_of(const std::vector<SourceColumn>& source, int field) {
   throw ValueError(code, fmt::format("{}", fmt::join(problems, "; ")), {.where = where, .hint = hint});
 }
 
-void check_new_names(const std::vector<NewColumn>& columns) {
-  std::vector<std::string> problems;
-  std::set<std::string> seen;
+// At most 63 bytes, cut at a character's border, with a digest of the whole name: the same in every run.
+std::string shortened_name(const std::string& name) {
+  constexpr size_t kDigestBytes = 9;  // "_1f3a9c2e"
+  size_t bytes = std::min(name.size(), kNameBytesMax - kDigestBytes);
+  while (bytes > 0 && (static_cast<unsigned char>(name[bytes]) & 0xC0) == 0x80) --bytes;
+  uint32_t digest = 2'166'136'261;  // FNV-1a
+  for (const char c : name) digest = (digest ^ static_cast<unsigned char>(c)) * 16'777'619;
+  return fmt::format("{}_{:08x}", name.substr(0, bytes), digest);
+}
+
+// Every name that a new table cannot have. Gives the remedy, ready to be pasted; empty where all is well.
+std::string add_name_problems(const std::vector<NewColumn>& columns, std::vector<std::string>& problems) {
+  const size_t before = problems.size();
+  std::string renames;
+  const auto rename = [&](const NewColumn& column, const std::string& to) {
+    const auto quoted = [](const std::string& name) {
+      std::string text = "\"";
+      for (const char c : name) text += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
+      return text + "\"";
+    };
+    renames += fmt::format("{}{} = {}", renames.empty() ? "" : ", ", quoted(column.source), quoted(to));
+  };
+  std::map<std::string, int> seen;
   for (const NewColumn& column : columns) {
-    if (column.name.empty())
+    if (column.name.empty()) {
       problems.push_back("a column has an empty name");
-    else if (column.name.size() > kNameBytesMax)
+      rename(column, "unnamed");
+    } else if (column.name.size() > kNameBytesMax) {
       problems.push_back(fmt::format("column {} is longer than {} bytes", column.name, kNameBytesMax));
+      rename(column, shortened_name(column.name));
+    }
+    if (column.name.find('\0') != std::string::npos)
+      problems.push_back(
+          fmt::format("the name of column {} holds a NUL character", column.name.substr(0, column.name.find('\0'))));
     if (std::find(kSystemColumns.begin(), kSystemColumns.end(), column.name) != kSystemColumns.end()) {
       problems.push_back(fmt::format("column {} has the name of a system column", column.name));
+      rename(column, column.name + "_");
     }
-    if (!seen.insert(column.name).second) problems.push_back(fmt::format("two columns are called {}", column.name));
+    if (const int count = ++seen[column.name]; count > 1) {
+      if (count == 2) problems.push_back(fmt::format("two columns are called {}", column.name));
+      rename(column, fmt::format("{}_{}", column.name, count));
+    }
   }
   if (columns.size() > kColumnsMax)
     problems.push_back(fmt::format("{} columns are more than the {} a table can have", columns.size(), kColumnsMax));
-  if (!problems.empty())
-    throw_problems("types.column_names", problems, "give the columns other names with query = \"select a as b …\"");
+  if (problems.size() == before) return "";
+  return renames.empty() ? "give the columns other names with query = \"select a as b …\""
+                         : "give the columns other names: rename = { " + renames + " }";
 }
 
 // By name as folded; failing that, without regard to case where only one column answers.
@@ -252,27 +320,40 @@ const TargetColumn* find_target(const std::vector<TargetColumn>& target, const s
 
 }  // namespace
 
+std::vector<TargetColumn> known_targets() {
+  std::vector<TargetColumn> targets;
+  for (const TypeRule& rule : kRules) targets.push_back({.name = "c", .type = rule.name, .type_oid = rule.oid});
+  targets.push_back({.name = "c", .type = "an enum", .kind = 'e'});
+  for (const TypeRule& rule : kRules)
+    targets.push_back({.name = "c", .type = fmt::format("{}[]", rule.name), .element_oid = rule.oid});
+  for (const char* extension : {"citext", "vector", "geometry", "geography"})
+    targets.push_back({.name = "c", .type = extension, .base_name = extension});
+  return targets;
+}
+
 std::string target_column_name(const std::string& field_name) { return fold_to_postgres(field_name); }
 
 std::vector<NewColumn> plan_new_table(const arrow::Schema& schema, const std::vector<SourceColumn>& source, IntegerMode integers,
-                                      const std::map<std::string, std::string>& types) {
+                                      const std::map<std::string, std::string>& types, const ExtensionTypes& extensions) {
   std::vector<NewColumn> columns;
   std::vector<std::string> problems;
   for (int i = 0; i < schema.num_fields(); ++i) {
     const arrow::Field& field = *schema.field(i);
     const auto chosen = types.find(target_column_name(field.name()));
     const std::string type =
-        chosen != types.end() ? chosen->second : default_type(*field.type(), source_type_of(source, i), integers);
+        chosen != types.end() ? chosen->second : default_type(*field.type(), source_type_of(source, i), integers, extensions);
     if (type.empty())
       problems.push_back(fmt::format("column {} has the type {}, for which no PostgreSQL type is known", field.name(),
                                      field.type()->ToString()));
     const bool nullable = static_cast<size_t>(i) < source.size() ? source[i].nullable : field.nullable();
-    columns.push_back({.name = target_column_name(field.name()), .type = type, .not_null = !nullable});
+    columns.push_back({.name = target_column_name(field.name()), .type = type, .not_null = !nullable, .source = field.name()});
   }
-  if (!problems.empty())
-    throw_problems("types.unknown", problems, "leave the columns out, or convert them, with query = \"select …\"");
-  check_new_names(columns);
-  return columns;
+  const bool types_known = problems.empty();
+  const std::string names_hint = add_name_problems(columns, problems);
+  if (problems.empty()) return columns;
+  const std::string types_hint = "leave columns out with drop = [\"…\"], or convert them with query = \"select …\"";
+  throw_problems(types_known ? "types.column_names" : "types.unknown", problems,
+                 types_known ? names_hint : types_hint + (names_hint.empty() ? "" : "; " + names_hint));
 }
 
 std::vector<EncoderColumn> map_columns(const arrow::Schema& schema, const std::vector<SourceColumn>& source,

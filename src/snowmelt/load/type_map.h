@@ -34,14 +34,27 @@ struct NewColumn {
   std::string name;
   std::string type;  // DDL text
   bool not_null = false;
+  std::string source;  // the field's own name
+};
+
+// How a database calls the types of extensions, schema included where search_path needs it; empty where it has none.
+struct ExtensionTypes {
+  std::string vector;     // pgvector
+  std::string geometry;   // PostGIS
+  std::string geography;  // PostGIS
 };
 
 // The columns of a new table for a file's schema. `source` is one to one with the schema's fields, or empty for a file of
 // another writer. Throws ValueError naming every column that has no type in PostgreSQL, and every name that cannot be used:
 // longer than 63 bytes, equal after folding, a system column, more than 1,600 columns.
 // `types`: the user's own, by name in PostgreSQL.
+// All problems are in one message, with the line of rename = { … } that mends the names.
 std::vector<NewColumn> plan_new_table(const arrow::Schema& schema, const std::vector<SourceColumn>& source, IntegerMode integers,
-                                      const std::map<std::string, std::string>& types = {});
+                                      const std::map<std::string, std::string>& types = {},
+                                      const ExtensionTypes& extensions = {});
+
+// Every PostgreSQL type that something can be loaded into, as sample columns called c: for docs/types.md.
+std::vector<TargetColumn> known_targets();
 
 // The name a column of the file has in PostgreSQL.
 std::string target_column_name(const std::string& field_name);

@@ -15,6 +15,7 @@ TableReport import_parts(PartSource& parts, const TableConfig& table, const std:
                                               .integers = table.integers,
                                               .password = password,
                                               .columns = table.columns,
+                                              .on_subsecond = table.on_subsecond,
                                               .progress = progress,
                                               .stop = options.stop});
   report.note_policies(progress);

@@ -1,11 +1,14 @@
 #include "snowmelt/pipeline/run_data.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <thread>
 
+#include "snowmelt/error.h"
 #include "snowmelt/extract/snowflake_data_extractor.h"
+#include "snowmelt/load/target_check.h"
 #include "snowmelt/pipeline/import_data.h"
 #include "snowmelt/pipeline/table_loop.h"
 #include "snowmelt/storage/manifest.h"
@@ -23,9 +26,10 @@ class PartQueue : public PartSource {
     parts_.push_back(std::move(part));
     changed_.notify_all();
   }
-  void finish(int64_t rows) {
+  void finish(int64_t rows, TableMetadata metadata) {
     std::lock_guard lock(mutex_);
     rows_ = rows;
+    metadata_ = std::move(metadata);
     done_ = true;
     changed_.notify_all();
   }
@@ -49,6 +53,7 @@ class PartQueue : public PartSource {
   }
   std::optional<int64_t> expected_rows() const override { return rows_; }
   std::string export_id() const override { return export_id_; }
+  TableMetadata metadata() const override { return metadata_; }
 
  private:
   std::mutex mutex_;
@@ -56,6 +61,7 @@ class PartQueue : public PartSource {
   std::deque<Part> parts_;
   std::string export_id_;
   std::optional<int64_t> rows_;
+  TableMetadata metadata_;
   std::exception_ptr error_;
   bool done_ = false;
 };
@@ -73,15 +79,21 @@ class Run {
  public:
   Run(const std::vector<TableConfig>& tables, SnowflakeConnectionManager& snowflake, PostgresConnectionManager& postgres,
       const RunOptions& options)
-      : tables_(tables), snowflake_(snowflake), postgres_(postgres), options_(options), runs_(tables.size()) {}
+      : tables_(tables),
+        snowflake_(snowflake),
+        postgres_(postgres),
+        options_(options),
+        checks_(tables.size()),
+        runs_(tables.size()) {}
 
   RunReport operator()() {
     const Stopwatch watch;
     RunReport report = empty_report(tables_, true);
     catching(
         [&] {
-          postgres_.get_connection();
-          snowflake_.get_connection();
+          check_targets(report);
+          if (std::any_of(checks_.begin(), checks_.end(), [](const auto& check) { return check.has_value(); }))
+            snowflake_.get_connection();
         },
         [&](const Error& error) { report.error = ReportError::from(error); });
     if (!report.error) run_tables(report);
@@ -92,11 +104,33 @@ class Run {
   }
 
  private:
+  // What the targets alone show is told before the login, of all tables at once; the tables without such a problem go on.
+  void check_targets(RunReport& report) {
+    auto* connection = dynamic_cast<PostgresConnection*>(postgres_.get_connection().get());
+    if (connection == nullptr) throw BugError("run.not_postgres", "the manager gives no PostgreSQL connection");
+    for (size_t i = 0; i < tables_.size(); ++i) {
+      try {
+        checks_[i].emplace(*connection, tables_[i]);
+      } catch (const PostgresError& error) {
+        if (error.connection_lost()) throw;
+        tell_refused(i, report.tables[i], error);
+      }
+    }
+  }
+
+  void tell_refused(size_t index, TableReport& report, const Error& error) {
+    const TableProgress progress;
+    if (options_.observer != nullptr) options_.observer->table_started(index, tables_[index], progress);
+    report.fail(error);
+    if (options_.observer != nullptr) options_.observer->table_finished(index, report);
+  }
+
   void run_tables(RunReport& report) {
     std::vector<std::jthread> exporters;
     const size_t jobs = std::min(tables_.size(), static_cast<size_t>(std::max(1, options_.jobs)));
     for (size_t i = 0; i < jobs; ++i) exporters.emplace_back([this] { export_tables(); });
     for (size_t i = 0; i < tables_.size(); ++i) {
+      if (!checks_[i]) continue;
       wait_until_started(i);
       import_one(i, report.tables[i]);
       if (report.tables[i].error && ends_the_run(*report.tables[i].error)) halt();
@@ -109,6 +143,7 @@ class Run {
       size_t index = 0;
       {
         std::lock_guard lock(mutex_);
+        while (next_ != tables_.size() && !checks_[next_]) ++next_;
         if (next_ == tables_.size() || halted_) return;
         index = next_++;
         runs_[index] = std::make_unique<TableRun>();
@@ -116,7 +151,7 @@ class Run {
       }
       TableRun& run = *runs_[index];
       try {
-        export_one(tables_[index], run);
+        export_one(index, run);
       } catch (const Error& error) {
         run.queue.fail(std::current_exception());
         if (ends_the_run(ReportError::from(error))) halt();
@@ -126,7 +161,8 @@ class Run {
     }
   }
 
-  void export_one(const TableConfig& table, TableRun& run) {
+  void export_one(size_t index, TableRun& run) {
+    const TableConfig& table = tables_[index];
     SnowflakeDataExtractor extractor(snowflake_);
     Extraction extraction = extractor.extract_table_chunks(table, {.directory = options_.export_.directory,
                                                                    .password = options_.password,
@@ -135,13 +171,14 @@ class Run {
                                                                    .compression_level = options_.export_.compression_level,
                                                                    .budget = options_.budget,
                                                                    .progress = &run.progress,
+                                                                   .check_columns = *checks_[index],
                                                                    .stop = options_.stop});
     run.queue.set_export_id(extraction.export_id());
     while (const auto part = extraction.next()) run.queue.push({extraction.directory() / part->file, extraction.salt()});
     const Manifest& manifest = extraction.finish();
     run.bytes = manifest.bytes;
     run.parts = static_cast<int64_t>(manifest.parts.size());
-    run.queue.finish(manifest.rows);
+    run.queue.finish(manifest.rows, manifest.metadata);
   }
 
   void import_one(size_t index, TableReport& report) {
@@ -177,6 +214,7 @@ class Run {
   const RunOptions& options_;
   std::mutex mutex_;
   std::condition_variable started_;
+  std::vector<std::optional<TargetCheck>> checks_;  // empty where the target was refused
   std::vector<std::unique_ptr<TableRun>> runs_;
   size_t next_ = 0;
   bool halted_ = false;

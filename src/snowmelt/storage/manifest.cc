@@ -42,6 +42,12 @@ Json to_json(const Manifest& manifest) {
   json["columns"] = Json::array();
   for (const SourceColumn& column : manifest.columns) {
     json["columns"].push_back({{"name", column.name}, {"source_type", column.source_type}, {"nullable", column.nullable}});
+    const auto comment = manifest.metadata.column_comments.find(column.name);
+    if (comment != manifest.metadata.column_comments.end()) json["columns"].back()["comment"] = comment->second;
+  }
+  if (!manifest.encrypted) {
+    if (!manifest.metadata.primary_key.empty()) json["primary_key"] = manifest.metadata.primary_key;
+    if (!manifest.metadata.comment.empty()) json["comment"] = manifest.metadata.comment;
   }
   json["parts"] = Json::array();
   for (const PartInfo& part : manifest.parts) {
@@ -64,7 +70,11 @@ Manifest from_json(const Json& json) {
   if (manifest.encrypted) manifest.salt = json.at("salt");
   for (const Json& column : json.at("columns")) {
     manifest.columns.push_back({column.at("name"), column.at("source_type"), column.at("nullable")});
+    if (const auto comment = column.find("comment"); comment != column.end())
+      manifest.metadata.column_comments[manifest.columns.back().name] = *comment;
   }
+  manifest.metadata.primary_key = json.value("primary_key", std::vector<std::string>());
+  manifest.metadata.comment = json.value("comment", "");
   for (const Json& part : json.at("parts")) {
     manifest.parts.push_back({part.at("file"), part.at("rows"), part.at("bytes"), part.at("sha256")});
   }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,6 +29,13 @@ struct PartInfo {
   std::string sha256;  // of the whole file, lower-case hex (what sha256sum prints)
 };
 
+// What else the source's metadata says. Best effort: empty where the role may not look, and for a query's result.
+struct TableMetadata {
+  std::vector<std::string> primary_key;  // columns in the key's order; Snowflake does not enforce it
+  std::string comment;
+  std::map<std::string, std::string> column_comments;
+};
+
 struct Manifest {
   std::string export_id;  // unique a run and table; part files carry it in their names
   std::string source;     // as the user wrote it, or the query's name
@@ -38,6 +46,7 @@ struct Manifest {
   int64_t rows = 0;
   int64_t bytes = 0;
   std::vector<SourceColumn> columns;  // empty for an encrypted export: names live inside the encrypted files (D9)
+  TableMetadata metadata;             // empty for an encrypted export
   std::vector<PartInfo> parts;
   bool encrypted = false;
   std::string salt;  // of scrypt, hex; only when encrypted

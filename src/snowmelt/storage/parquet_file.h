@@ -56,6 +56,9 @@ class ParquetPartWriter {
   std::unique_ptr<Impl> impl_;
 };
 
+// What a field is in our files: "INT64 Decimal(precision=12, scale=2)", for docs/types.md.
+std::string parquet_type_text(const arrow::Field& field);
+
 // Reads a Parquet file, ours or another writer's, in batches. Decimals come in their smallest Arrow carrier
 // (decimal32/64/128/256).
 class ParquetPartReader {
@@ -67,7 +70,8 @@ class ParquetPartReader {
   ~ParquetPartReader();
 
   const std::shared_ptr<arrow::Schema>& schema() const;
-  // From the key "snowmelt.columns"; empty for a file of another writer.
+  // From the key "snowmelt.columns". Of another writer's file: UUID, VARIANT (JSON), ENUM and INTERVAL where Parquet's logical
+  // types say so, else empty words; no columns at all where none says anything.
   const std::vector<SourceColumn>& source_columns() const;
   int64_t rows() const;
   // nullptr at the end.

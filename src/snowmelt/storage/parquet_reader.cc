@@ -100,6 +100,44 @@ std::vector<SourceColumn> parse_source_columns(const fs::path& file,
   return columns;
 }
 
+// What other writers' logical types say beyond Arrow's types, in the words of source types; empty where nothing.
+std::string logical_word(const parquet::schema::Node& node) {
+  if (!node.is_primitive() || node.is_repeated()) return "";
+  const auto& logical = *node.logical_type();
+  if (logical.is_UUID()) return "UUID";
+  if (logical.is_JSON()) return "VARIANT";
+  if (logical.is_enum()) return "ENUM";
+  return logical.is_interval() ? "INTERVAL" : "";
+}
+
+std::vector<SourceColumn> foreign_columns(const parquet::SchemaDescriptor& parquet_schema, const arrow::Schema& schema) {
+  const parquet::schema::GroupNode& root = *parquet_schema.group_node();
+  std::vector<SourceColumn> columns;
+  bool any = false;
+  for (int i = 0; i < root.field_count() && root.field_count() == schema.num_fields(); ++i) {
+    columns.push_back({schema.field(i)->name(), logical_word(*root.field(i)), schema.field(i)->nullable()});
+    any = any || !columns.back().source_type.empty();
+  }
+  return any ? columns : std::vector<SourceColumn>();
+}
+
+// INT96 is the timestamp of Spark, Hive and Impala. Spark means an instant by it.
+bool written_by_spark(const parquet::FileMetaData& metadata) {
+  return metadata.key_value_metadata() != nullptr && metadata.key_value_metadata()->Contains("org.apache.spark.version");
+}
+
+// Top-level fields that are INT96.
+std::vector<int> int96_fields(const parquet::SchemaDescriptor& parquet_schema) {
+  const parquet::schema::GroupNode& root = *parquet_schema.group_node();
+  std::vector<int> fields;
+  for (int i = 0; i < root.field_count(); ++i) {
+    if (!root.field(i)->is_primitive()) continue;
+    if (static_cast<const parquet::schema::PrimitiveNode&>(*root.field(i)).physical_type() == parquet::Type::INT96)
+      fields.push_back(i);
+  }
+  return fields;
+}
+
 }  // namespace
 
 struct ParquetPartReader::Impl {
@@ -111,6 +149,12 @@ struct ParquetPartReader::Impl {
   bool has_extensions = false;
   std::vector<SourceColumn> columns;
   int64_t rows = 0;
+  int64_t rows_read = 0;
+  // INT96 is read twice: as microseconds, which reach every year, and as nanoseconds, whose digits below the microsecond are
+  // right even where they wrap.
+  std::vector<int> int96;
+  std::unique_ptr<parquet::arrow::FileReader> nanos_reader;
+  std::unique_ptr<arrow::RecordBatchReader> nanos;
 
   [[noreturn]] void fail(const std::string& detail) const {
     if (encrypted) {
@@ -157,21 +201,52 @@ struct ParquetPartReader::Impl {
     std::shared_ptr<arrow::io::ReadableFile> input = std::move(opened).ValueUnsafe();
     encrypted = check_magic(file, *input);
 
-    parquet::ArrowReaderProperties arrow_properties(/*use_threads=*/false);
-    arrow_properties.set_batch_size(batch_rows);
-    arrow_properties.set_pre_buffer(false);  // it would hold a whole row group and use Arrow's threads
-    arrow_properties.set_smallest_decimal_enabled(true);
-    // Arrow's default unit for Spark's INT96 is ns, which wraps outside 1677..2262.
-    arrow_properties.set_coerce_int96_timestamp_unit(arrow::TimeUnit::MICRO);
-
-    parquet::arrow::FileReaderBuilder builder;
-    const arrow::Status status = guarded([&] { return builder.Open(input, reader_properties(password, salt_hex)); });
-    if (!status.ok()) fail(status.message());
-    reader = check(guarded([&] { return builder.properties(arrow_properties)->Build(); }));
+    const auto build = [&](arrow::TimeUnit::type int96_unit) {
+      parquet::ArrowReaderProperties arrow_properties(/*use_threads=*/false);
+      arrow_properties.set_batch_size(batch_rows);
+      arrow_properties.set_pre_buffer(false);  // it would hold a whole row group and use Arrow's threads
+      arrow_properties.set_smallest_decimal_enabled(true);
+      arrow_properties.set_coerce_int96_timestamp_unit(int96_unit);
+      parquet::arrow::FileReaderBuilder builder;
+      const arrow::Status status = guarded([&] { return builder.Open(input, reader_properties(password, salt_hex)); });
+      if (!status.ok()) fail(status.message());
+      return check(guarded([&] { return builder.properties(arrow_properties)->Build(); }));
+    };
+    reader = build(arrow::TimeUnit::MICRO);
     batches = check(guarded([&] { return reader->GetRecordBatchReader(); }));
-    rows = reader->parquet_reader()->metadata()->num_rows();
-    columns = parse_source_columns(file, reader->parquet_reader()->metadata()->key_value_metadata());
+    const parquet::FileMetaData& metadata = *reader->parquet_reader()->metadata();
+    rows = metadata.num_rows();
+    columns = parse_source_columns(file, metadata.key_value_metadata());
+    int96 = int96_fields(*metadata.schema());
+    if (!int96.empty()) {
+      nanos_reader = build(arrow::TimeUnit::NANO);
+      nanos = check(guarded([&] { return nanos_reader->GetRecordBatchReader(); }));
+    }
     plain_schema();
+    if (columns.empty()) columns = foreign_columns(*metadata.schema(), *schema);
+  }
+
+  // The file's INT96 columns as instants where Spark wrote them, and refused where a value has digits below the microsecond.
+  std::shared_ptr<arrow::RecordBatch> checked_int96(const std::shared_ptr<arrow::RecordBatch>& batch) {
+    const auto fine = check(guarded([&] { return nanos->Next(); }));
+    if (!fine || fine->num_rows() != batch->num_rows()) fail("its two readings differ");
+    auto data = batch->column_data();
+    for (const int i : int96) {
+      const int64_t* micros = data[static_cast<size_t>(i)]->GetValues<int64_t>(1);
+      const int64_t* digits = fine->column_data(i)->GetValues<int64_t>(1);
+      for (int64_t row = 0; row < batch->num_rows(); ++row) {
+        if (static_cast<uint64_t>(micros[row]) * 1'000 == static_cast<uint64_t>(digits[row])) continue;
+        if (data[static_cast<size_t>(i)]->IsNull(row)) continue;
+        throw ValueError("parquet.subsecond_digits",
+                         "the INT96 timestamp has digits below the microsecond, which PostgreSQL has not",
+                         {.where = "column " + schema->field(i)->name() + ", row " + std::to_string(rows_read + row + 1),
+                          .hint = "write the file with timestamps in microseconds"});
+      }
+      if (data[static_cast<size_t>(i)]->type->Equals(*schema->field(i)->type())) continue;
+      data[static_cast<size_t>(i)] = data[static_cast<size_t>(i)]->Copy();
+      data[static_cast<size_t>(i)]->type = schema->field(i)->type();
+    }
+    return arrow::RecordBatch::Make(schema, batch->num_rows(), std::move(data));
   }
 
   void plain_schema() {
@@ -182,7 +257,12 @@ struct ParquetPartReader::Impl {
       if (!type->Equals(*field->type())) has_extensions = true;
       fields.push_back(field->WithType(type));
     }
-    if (has_extensions) schema = arrow::schema(std::move(fields), schema->metadata());
+    if (!int96.empty() && written_by_spark(*reader->parquet_reader()->metadata())) {
+      for (const int i : int96)
+        fields[static_cast<size_t>(i)] =
+            fields[static_cast<size_t>(i)]->WithType(arrow::timestamp(arrow::TimeUnit::MICRO, "UTC"));
+    }
+    if (has_extensions || !int96.empty()) schema = arrow::schema(std::move(fields), schema->metadata());
   }
 };
 
@@ -206,6 +286,8 @@ int64_t ParquetPartReader::rows() const { return impl_->rows; }
 
 std::shared_ptr<arrow::RecordBatch> ParquetPartReader::next() {
   std::shared_ptr<arrow::RecordBatch> batch = impl_->check(impl_->guarded([&] { return impl_->batches->Next(); }));
+  if (batch && !impl_->int96.empty()) batch = impl_->checked_int96(batch);
+  if (batch) impl_->rows_read += batch->num_rows();
   if (!batch || !impl_->has_extensions) return batch;
   std::vector<std::shared_ptr<arrow::ArrayData>> columns;
   for (int i = 0; i < batch->num_columns(); ++i) {

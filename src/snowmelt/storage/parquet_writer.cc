@@ -1,5 +1,6 @@
 #include <arrow/io/interfaces.h>
 #include <arrow/util/key_value_metadata.h>
+#include <parquet/arrow/schema.h>
 #include <parquet/arrow/writer.h>
 #include <parquet/encryption/encryption.h>
 #include <parquet/properties.h>
@@ -158,6 +159,25 @@ struct ParquetPartWriter::Impl {
   std::unique_ptr<parquet::arrow::FileWriter> writer;
   int64_t rows = 0;
 };
+
+std::string parquet_type_text(const arrow::Field& field) {
+  const arrow::Schema schema({arrow::field(field.name(), field.type(), field.nullable())});
+  std::shared_ptr<parquet::SchemaDescriptor> described;
+  const arrow::Status status = parquet::arrow::ToParquetSchema(&schema, *writer_properties(schema, {}), &described);
+  if (!status.ok()) throw BugError("parquet.schema", status.message());
+  std::string text;
+  for (int i = 0; i < described->num_columns(); ++i) {
+    const parquet::ColumnDescriptor& column = *described->Column(i);
+    text += parquet::TypeToString(column.physical_type());
+    std::string logical = column.logical_type()->is_none() ? "" : " " + column.logical_type()->ToString();
+    // Arrow's own bookkeeping behind a timestamp's unit.
+    if (const size_t rest = logical.find(", is_from_converted_type"); rest != std::string::npos)
+      logical = logical.substr(0, rest) + ")";
+    text += logical;
+    if (column.max_repetition_level() > 0) text = "LIST of " + text;
+  }
+  return text;
+}
 
 ParquetPartWriter::ParquetPartWriter(std::filesystem::path directory, std::string file, std::shared_ptr<arrow::Schema> schema,
                                      std::vector<SourceColumn> columns, PartWriterOptions options)

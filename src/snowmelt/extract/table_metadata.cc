@@ -1,0 +1,99 @@
+#include "snowmelt/extract/table_metadata.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "snowmelt/error.h"
+#include "snowmelt/log.h"
+
+namespace snowmelt {
+namespace {
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+// Rows of SHOW and DESCRIBE by the names of their columns: Snowflake adds columns to them from release to release.
+class NamedRows {
+ public:
+  NamedRows(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& sql) {
+    const auto cursor = connection->cursor();
+    cursor->execute(sql);
+    for (const ColumnDescription& column : cursor->description()) places_.emplace(lower(column.name), places_.size());
+    while (auto row = cursor->fetchone()) rows_.push_back(std::move(*row));
+  }
+  const std::vector<Row>& rows() const { return rows_; }
+  std::string text(const Row& row, const std::string& name) const {
+    const auto place = places_.find(name);
+    return place == places_.end() || place->second >= row.size() ? "" : row[place->second].value_or("");
+  }
+
+ private:
+  std::map<std::string, size_t> places_;
+  std::vector<Row> rows_;
+};
+
+void read_columns(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& source, TableMetadata& metadata) {
+  const NamedRows columns(connection, "describe table " + source);
+  for (const Row& row : columns.rows()) {
+    const std::string name = columns.text(row, "name");
+    if (columns.text(row, "primary key") == "Y") metadata.primary_key.push_back(name);
+    if (const std::string comment = columns.text(row, "comment"); !comment.empty()) metadata.column_comments[name] = comment;
+  }
+  if (metadata.primary_key.size() < 2) return;
+  // The order of a key is only here.
+  const NamedRows keys(connection, "show primary keys in table " + source);
+  std::map<int, std::string> ordered;
+  for (const Row& row : keys.rows()) ordered[std::atoi(keys.text(row, "key_sequence").c_str())] = keys.text(row, "column_name");
+  if (ordered.size() != metadata.primary_key.size()) return;
+  metadata.primary_key.clear();
+  for (const auto& [place, name] : ordered) metadata.primary_key.push_back(name);
+}
+
+void read_comment(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& source, TableMetadata& metadata) {
+  const std::vector<std::string> parts = parse_name(source, Fold::upper);
+  const std::string database = parts.size() == 3 ? quote_snowflake_identifier(parts[0]) + "." : "";
+  const std::string schema = parts.size() >= 2 ? quote_snowflake_literal(parts[parts.size() - 2]) : "current_schema()";
+  const NamedRows tables(connection, fmt::format("select COMMENT from {}INFORMATION_SCHEMA.TABLES where TABLE_SCHEMA = {} and "
+                                                 "TABLE_NAME = {}",
+                                                 database, schema, quote_snowflake_literal(parts.back())));
+  if (tables.rows().size() == 1) metadata.comment = tables.text(tables.rows()[0], "comment");
+}
+
+}  // namespace
+
+std::string quote_snowflake_literal(const std::string& text) {
+  std::string quoted = "'";
+  for (const char c : text) {
+    if (c == '\'' || c == '\\') quoted += c;  // Snowflake reads backslash escapes in literals
+    quoted += c;
+  }
+  return quoted + "'";
+}
+
+std::string quote_snowflake_identifier(const std::string& name) {
+  if (fold_to_postgres(name) != name) return name;  // folds up again by itself
+  std::string quoted = "\"";
+  for (const char c : name) quoted += c == '"' ? "\"\"" : std::string(1, c);
+  return quoted + "\"";
+}
+
+TableMetadata read_table_metadata(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& source,
+                                  const std::stop_token& stop) noexcept {
+  TableMetadata metadata;
+  for (const auto read : {&read_columns, &read_comment}) {
+    if (stop.stop_requested()) return metadata;
+    try {
+      read(connection, source, metadata);
+    } catch (const std::exception& error) {
+      const auto* known = dynamic_cast<const Error*>(&error);
+      log(LogLevel::info, "{}: keys or comments are not known: {}", source, known != nullptr ? known->message() : error.what());
+    }
+  }
+  return metadata;
+}
+
+}  // namespace snowmelt

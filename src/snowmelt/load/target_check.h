@@ -1,0 +1,33 @@
+// What can be said of a load before its first byte: the target's state, and whether it can hold the source's columns.
+#pragma once
+
+#include <arrow/api.h>
+
+#include <string>
+#include <vector>
+
+#include "snowmelt/config.h"
+#include "snowmelt/connections/postgres_connection.h"
+#include "snowmelt/load/type_map.h"
+#include "snowmelt/storage/manifest.h"
+
+namespace snowmelt {
+
+class TargetCheck {
+ public:
+  // Looks at the target in a transaction that is rolled back. Throws PostgresError as TableLoad does (create on an existing
+  // table, …).
+  TargetCheck(PostgresConnection& connection, const TableConfig& table);
+
+  // Throws one ValueError naming every column that cannot be loaded. Needs no connection any more.
+  void operator()(const arrow::Schema& schema, const std::vector<SourceColumn>& source) const;
+
+ private:
+  TableConfig table_;
+  bool exists_ = false;
+  std::string display_name_;
+  std::vector<TargetColumn> columns_;
+  ExtensionTypes extensions_;
+};
+
+}  // namespace snowmelt
