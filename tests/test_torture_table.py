@@ -82,7 +82,20 @@ def moment_text(seconds: int, nanos: int) -> str:
 
 
 def add_numbers(table: Table) -> None:
-    for precision, scale in [(1, 0), (4, 0), (9, 0), (18, 0), (38, 0), (9, 9), (12, 2), (18, 6), (19, 3), (38, 1), (38, 19), (38, 37)]:
+    for precision, scale in [
+        (1, 0),
+        (4, 0),
+        (9, 0),
+        (18, 0),
+        (38, 0),
+        (9, 9),
+        (12, 2),
+        (18, 6),
+        (19, 3),
+        (38, 1),
+        (38, 19),
+        (38, 37),
+    ]:
         most = 10**precision - 1
         whole = precision == 38 and scale == 0
         values = [0, 1, -1, most, -most, 10 ** (precision // 2), 5_000_000_000_000_001 % 10**precision]
@@ -131,7 +144,9 @@ def add_the_rest(table: Table) -> None:
     vectors = [[1.5, -0.0, 3.4028234663852886e38], [0.1, 1e-45, 0.0]]
     table.add("VECTOR_F", pa.list_(pa.float32(), 3), vectors, ["{1.5,-0,3.4028235e+38}", "{0.1,1e-45,0}"],
               declared="VECTOR(FLOAT, 3)")  # fmt: skip
-    table.add("VECTOR_I", pa.list_(pa.int32(), 2), [[2**31 - 1, -(2**31)]], ["{2147483647,-2147483648}"], declared="VECTOR(INT, 2)")
+    table.add(
+        "VECTOR_I", pa.list_(pa.int32(), 2), [[2**31 - 1, -(2**31)]], ["{2147483647,-2147483648}"], declared="VECTOR(INT, 2)"
+    )
     table.add("UUID", pa.string(), ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "00000000-0000-0000-0000-000000000000"],
               declared="UUID", pg_type="uuid")  # fmt: skip
     table.add("INTERVAL_YM", pa.int64(), [0, 14, -14, 119_999_999_988],
@@ -141,8 +156,8 @@ def add_the_rest(table: Table) -> None:
               ["00:00:00", "1 day 02:03:04.000005", "-1 days -02:03:04.000005"], declared="INTERVAL_DAY_TIME")  # fmt: skip
     decfloat = pa.struct([("exponent", pa.int16()), ("significand", pa.binary())])
     big = (10**38 - 1).to_bytes(16, "big", signed=True)
-    table.add("DECFLOAT", decfloat,
-              [{"exponent": -2, "significand": b"\x7b"}, {"exponent": 40, "significand": b"\xff"}, {"exponent": -37, "significand": big}],
+    numbers = [(-2, b"\x7b"), (40, b"\xff"), (-37, big)]
+    table.add("DECFLOAT", decfloat, [{"exponent": e, "significand": s} for e, s in numbers],
               ["1.23", "-1" + "0" * 40, "9." + "9" * 37], declared="DECFLOAT")  # fmt: skip
 
 
@@ -159,7 +174,9 @@ def torture() -> Table:
 
 
 def run(project: Project, data: Path, postgres: PrivatePostgres, *options: Any, **keys: Any) -> Outcome:
-    lines = "".join(f"{key} = {value if isinstance(value, str) and value[0] in '{[' else json.dumps(value)}\n" for key, value in keys.items())
+    lines = "".join(
+        f"{key} = {value if isinstance(value, str) and value[0] in '{[' else json.dumps(value)}\n" for key, value in keys.items()
+    )
     with Sandbox("--data", data, *options) as server:
         project.configure(
             snowflake=server.connection_keys, postgres=postgres.uri,
@@ -203,7 +220,15 @@ def test_names_and_types_that_cannot_be_are_all_named(
     table.write(project.directory / "data")
     outcome = run(project, project.directory / "data", postgres)
     assert outcome.code == 7
-    for said in ("HOLOGRAM", "TELEPATHY", "two columns are called n_4_0", "ctid", f"{long.lower()} is longer", "drop", "rename = {"):
+    for said in (
+        "HOLOGRAM",
+        "TELEPATHY",
+        "two columns are called n_4_0",
+        "ctid",
+        f"{long.lower()} is longer",
+        "drop",
+        "rename = {",
+    ):
         assert said in outcome.stderr, outcome.stderr
     assert not list(project.export.rglob("*.parquet"))
     # What the message says to paste is enough.
@@ -225,7 +250,7 @@ def test_values_that_cannot_be_are_named_in_every_column(
     table.write(project.directory / "data")
     outcome = run(project, project.directory / "data", postgres)
     assert outcome.code == 7
-    for said in ("column FINE_A, row 1", "column FINE_B, row 1", "column HUGE, row 1", "on_subsecond", "integers"):
+    for said in ("column FINE_A, row ", "column FINE_B, row ", "column HUGE, row ", "on_subsecond", "integers"):
         assert said in outcome.stderr, outcome.stderr
     outcome = run(project, project.directory / "data", postgres, on_subsecond="truncate", integers="numeric")
     assert outcome.code == 0, outcome.stderr
@@ -243,8 +268,8 @@ def test_text_that_cannot_be_is_named_in_every_column(
     table.write(project.directory / "data")
     outcome = run(project, project.directory / "data", postgres)
     assert outcome.code == 7
-    for said in ("column first, row 1", "column second, row 1", "on_nul"):
-        assert said.lower() in outcome.stderr.lower(), outcome.stderr
+    for said in ("column first, row 1", "column second, row 1", "column document, row 1", "on_nul"):
+        assert said in outcome.stderr, outcome.stderr
     assert "a\0b" not in outcome.stderr
     outcome = run(project, project.directory / "data", postgres, on_nul="replace")
     assert outcome.code == 0, outcome.stderr

@@ -127,16 +127,6 @@ std::shared_ptr<arrow::ArrayData> mend_nuls(const std::shared_ptr<arrow::ArrayDa
       ->data();
 }
 
-// JSON text for jsonb has its NUL as an escape: "\\u0000" where an even number of backslashes stands before it.
-size_t find_json_nul(std::string_view json, size_t from) {
-  for (size_t at = json.find("\\u0000", from); at != std::string_view::npos; at = json.find("\\u0000", at + 1)) {
-    size_t backslashes = 0;
-    while (backslashes < at && json[at - 1 - backslashes] == '\\') ++backslashes;
-    if (backslashes % 2 == 0) return at;
-  }
-  return std::string_view::npos;
-}
-
 std::shared_ptr<arrow::ArrayData> mend_json_nuls(const std::shared_ptr<arrow::ArrayData>& data, NulMode mode,
                                                  PolicyCounts& counts) {
   if (data->type->id() != arrow::Type::STRING) return data;  // JSON of 2 GB a batch: the server's refusal stands

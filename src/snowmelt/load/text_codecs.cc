@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "snowmelt/load/column_codec.h"
+#include "snowmelt/storage/json_text.h"
 
 namespace snowmelt {
 namespace {
@@ -62,6 +63,24 @@ void check_text(const EncoderColumn& column, const ColumnBlock& block) {
   if (!good) find_bad_text<Offset>(column, block);
 }
 
+// Before the server does, so that the column's key can be named: jsonb has no U+0000, not even escaped.
+template <typename Offset>
+void check_json_nul(const EncoderColumn& column, const ColumnBlock& block) {
+  const Offset* offsets = values_of<Offset>(block);
+  const auto* text = reinterpret_cast<const char*>(bytes_of<Offset>(block));
+  const std::string_view whole(text + offsets[0], static_cast<size_t>(offsets[block.rows] - offsets[0]));
+  if (whole.find("\\u0000") == std::string_view::npos) return;
+  for_each_row(
+      block,
+      [&](int64_t i) {
+        const std::string_view value(text + offsets[i], static_cast<size_t>(offsets[i + 1] - offsets[i]));
+        if (find_json_nul(value, 0) == std::string_view::npos) return;
+        throw_value_error(column, block.row_number(i), "copy.nul_in_text", "the JSON holds \\u0000, which jsonb has not",
+                          "set on_nul = \"strip\" or \"replace\" for the table, or give the column the type json");
+      },
+      [](int64_t) {});
+}
+
 // varchar(n) counts characters; the server would cut trailing spaces beyond n without a word.
 template <typename Offset>
 void check_length(const EncoderColumn& column, const ColumnBlock& block) {
@@ -100,6 +119,7 @@ void measure_variable(const EncoderColumn& column, const ColumnBlock& block, uin
     }
   }
   if constexpr (content != Content::bytes) check_text<Offset>(column, block);
+  if constexpr (content == Content::jsonb) check_json_nul<Offset>(column, block);
   if constexpr (content == Content::text) check_length<Offset>(column, block);
   for_each_row(
       block, [&](int64_t i) { sizes[i] += kFieldHeader + kPrefix + static_cast<uint32_t>(offsets[i + 1] - offsets[i]); },

@@ -160,4 +160,13 @@ std::shared_ptr<arrow::Array> json_texts(const arrow::Array& values, const std::
   return texts;
 }
 
+size_t find_json_nul(std::string_view json, size_t from) {
+  for (size_t at = json.find("\\u0000", from); at != std::string_view::npos; at = json.find("\\u0000", at + 1)) {
+    size_t backslashes = 0;
+    while (backslashes < at && json[at - 1 - backslashes] == '\\') ++backslashes;
+    if (backslashes % 2 == 0) return at;
+  }
+  return std::string_view::npos;
+}
+
 }  // namespace snowmelt
