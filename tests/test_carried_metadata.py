@@ -14,7 +14,9 @@ from program import Project
 from snowmelt_sandbox.postgres import PrivatePostgres
 from snowmelt_sandbox.testing import Sandbox
 
-COMMENTS = "select col_description('{0}'::regclass, attnum) from pg_attribute where attrelid = '{0}'::regclass and attnum > 0 order by attnum"
+COMMENTS = """
+select col_description('{0}'::regclass, attnum) from pg_attribute
+where attrelid = '{0}'::regclass and attnum > 0 order by attnum"""
 
 
 def write(data: Path, name: str, keys: list[int], key: str = "B,A") -> None:
