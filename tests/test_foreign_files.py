@@ -190,6 +190,33 @@ def test_logical_types_of_duckdb(tmp_path: Path, postgres: PrivatePostgres, data
     )  # fmt: skip
 
 
+def test_an_unload_whose_files_differ_in_width(
+    tmp_path: Path, postgres: PrivatePostgres, database: psycopg.Connection, capfd: pytest.CaptureFixture
+) -> None:
+    """Snowflake's COPY INTO @stage takes a number's width from each file's data, and VARIANT as text."""
+    files = [
+        {"N": pa.array([1], pa.int8()), "D": pa.array([Decimal("1.5")], pa.decimal128(3, 1)),
+         "T": pa.array([0], pa.timestamp("ms"))},
+        {"N": pa.array([2**40], pa.int64()), "D": pa.array([Decimal("12345678901.25")], pa.decimal128(13, 2)),
+         "T": pa.array([1], pa.timestamp("us"))},
+        {"N": pa.array([Decimal(10**30)], pa.decimal128(31, 0)), "D": pa.array([None], pa.decimal128(1, 0)),
+         "T": pa.array([None], pa.timestamp("us"))},
+    ]  # fmt: skip
+    for number, columns in enumerate(files):
+        order = reversed(columns) if number == 1 else columns
+        pq.write_table(pa.table({name: columns[name] for name in order}), tmp_path / f"data_0_{number}_0.snappy.parquet")
+    assert load(tmp_path, postgres) == 3
+    assert types_of(database) == {"n": "numeric(31,0)", "d": "numeric(13,2)", "t": "timestamp without time zone"}
+    assert database.execute("select n, d, t from f order by n").fetchall() == [
+        (1, Decimal("1.50"), dt.datetime(1970, 1, 1)), (2**40, Decimal("12345678901.25"), dt.datetime(1970, 1, 1, 0, 0, 0, 1)),
+        (10**30, None, None),
+    ]  # fmt: skip
+    pq.write_table(pa.table({"N": ["text"], "D": files[0]["D"], "T": files[0]["T"]}), tmp_path / "data_9.parquet")
+    with pytest.raises(snowmelt.FileError, match="types do not go with") as caught:
+        load(tmp_path, postgres)
+    assert "data_9.parquet" in str(caught.value)
+
+
 def test_arrow_rs_writes_what_we_read(tmp_path: Path, postgres: PrivatePostgres, database: psycopg.Connection) -> None:
     arro3.io.write_parquet(EXPORTED, str(tmp_path / "t.parquet"))
     load(tmp_path / "t.parquet", postgres)

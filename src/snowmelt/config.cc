@@ -77,6 +77,7 @@ constexpr Key<PostgresConfig> kPostgresKeys[] = {
     {"sslrootcert", &PostgresConfig::sslrootcert},
     {"autocommit", &PostgresConfig::autocommit},
     {"connect_timeout", &PostgresConfig::connect_timeout},
+    {"load_connections", &PostgresConfig::load_connections},
 };
 
 // libpq's own variables for the keys above.

@@ -34,6 +34,7 @@ struct CommandLine {
   std::string directory;
   bool json = false;
   int jobs = 2;
+  int load_connections = -1;  // as the configuration says
   std::string log_format = "text";
   bool verbose = false;
   bool check = false;
@@ -120,11 +121,13 @@ class Command {
     validate_tables(config);
     if (!line_.directory.empty()) config.export_.directory = line_.directory;
     const std::vector<TableConfig> tables = pick_tables(config, line_.tables);
-    RunOptions options{.export_ = config.export_,
-                       .password = file_password(),
-                       .jobs = line_.jobs,
-                       .observer = display_.get(),
-                       .stop = signals_.token()};
+    RunOptions options{
+        .export_ = config.export_,
+        .password = file_password(),
+        .jobs = line_.jobs,
+        .load_connections = line_.load_connections >= 0 ? line_.load_connections : config.postgres.load_connections,
+        .observer = display_.get(),
+        .stop = signals_.token()};
     return conclude(execute(config, tables, options), name_ != "import");
   }
 
@@ -217,7 +220,14 @@ int main_with_errors(int argc, char** argv) {
   for (const auto& [name, text] : {std::pair{"run", "export and import at once: Snowflake -> Parquet -> PostgreSQL"},
                                    std::pair{"export", "Snowflake -> Parquet files; PostgreSQL is not contacted"},
                                    std::pair{"import", "Parquet files -> PostgreSQL; no login to Snowflake"}}) {
-    add_run_options(*app.add_subcommand(name, text), line);
+    CLI::App& command = *app.add_subcommand(name, text);
+    add_run_options(command, line);
+    if (std::string_view(name) != "export") {
+      command
+          .add_option("--load-connections", line.load_connections,
+                      "connections that fill one table (default: [postgres] load_connections, or by the cores)")
+          ->check(CLI::Range(0, 64));
+    }
   }
   CLI::App& login = *app.add_subcommand("login", "log in once, so that the next commands ask nobody while the login is kept");
   login.add_flag("--check", line.check, "ask nobody: only tell whether a kept login serves (exit code 3: it does not)");

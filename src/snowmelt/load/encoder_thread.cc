@@ -9,15 +9,9 @@ namespace {
 constexpr size_t kBuffersAhead = 3;
 constexpr size_t kBufferBytes = 1 << 20;
 
-void require_same_schema(const arrow::Schema& first, const arrow::Schema& other, const std::string& file) {
-  if (other.Equals(first, /*check_metadata=*/false)) return;
-  throw FileError("parquet.schema_differs", "its columns or types differ from those of the first file",
-                  {.where = file, .hint = "load the files one by one"});
-}
-
 }  // namespace
 
-EncoderThread::EncoderThread(EncodeJob job) : job_(std::move(job)), encoder_(job_.columns), thread_([this] { work(); }) {}
+EncoderThread::EncoderThread(EncodeJob job) : job_(std::move(job)), thread_([this] { work(); }) {}
 
 EncoderThread::~EncoderThread() {
   std::lock_guard lock(mutex_);
@@ -45,14 +39,7 @@ void EncoderThread::recycle(std::unique_ptr<CopyBuffer> buffer) {
 void EncoderThread::work() {
   std::exception_ptr error;
   try {
-    const std::shared_ptr<arrow::Schema> schema = job_.first->schema();
-    encode_file(*job_.first, job_.first_file);
-    job_.first.reset();
-    while (const auto part = job_.parts.next()) {
-      ParquetPartReader reader(part->file, job_.options.password, part->salt);
-      require_same_schema(*schema, *reader.schema(), part->file.string());
-      encode_file(reader, part->file.string());
-    }
+    while (auto item = job_.parts.next()) encode_file(*item);
   } catch (...) {
     error = std::current_exception();
   }
@@ -62,14 +49,23 @@ void EncoderThread::work() {
   changed_.notify_all();
 }
 
-void EncoderThread::encode_file(ParquetPartReader& reader, const std::string& file) {
+void EncoderThread::plan_file(const PartFeed::Item& item) {
+  if (schema_ && item.reader->schema()->Equals(*schema_, /*check_metadata=*/false)) return;
+  plan_ = job_.plan(*item.reader, item.file);
+  encoder_.emplace(plan_->columns);
+  schema_ = item.reader->schema();
+}
+
+void EncoderThread::encode_file(PartFeed::Item& item) {
   try {
+    plan_file(item);
+    int64_t row = item.first_row;
     auto buffer = empty_buffer();
-    while (const auto batch = reader.next()) {
+    while (const auto batch = item.reader->next()) {
       if (job_.options.stop.stop_requested()) throw Interrupted("load.stopped", "the load was stopped; nothing of it stays");
-      const auto adapted =
-          apply_policies(job_.columns, job_.options, job_.adapter.adapt(*batch, rows_ + 1), rows_ + 1, job_.policies);
-      encoder_.encode(*adapted, rows_ + 1, *buffer);
+      const auto adapted = apply_policies(plan_->columns, job_.options, plan_->adapter.adapt(*batch, row), row, job_.policies);
+      encoder_->encode(*adapted, row, *buffer);
+      row += batch->num_rows();
       rows_ += batch->num_rows();
       if (job_.options.progress != nullptr) job_.options.progress->rows_loaded += batch->num_rows();
       if (buffer->size() < kBufferBytes) continue;
@@ -78,7 +74,7 @@ void EncoderThread::encode_file(ParquetPartReader& reader, const std::string& fi
     }
     if (buffer->size() != 0) put(std::move(buffer));
   } catch (Error& error) {
-    if (error.kind() == ErrorKind::value) error.add_where("file " + file);
+    if (error.kind() == ErrorKind::value) error.add_where("file " + item.file);
     throw;
   }
 }

@@ -11,19 +11,14 @@
 #include <stop_token>
 #include <thread>
 
-#include "snowmelt/load/batch_adapter.h"
 #include "snowmelt/load/copy_encoder.h"
-#include "snowmelt/load/postgresql_data_loader.h"
-#include "snowmelt/storage/parquet_file.h"
+#include "snowmelt/load/part_feed.h"
 
 namespace snowmelt {
 
 struct EncodeJob {
-  PartSource& parts;
-  std::unique_ptr<ParquetPartReader> first;  // opened already, for its schema
-  std::string first_file;
-  std::vector<EncoderColumn> columns;
-  const BatchAdapter& adapter;
+  PartFeed& parts;  // shared where several connections load one table
+  const FilePlanner& plan;
   PolicyCounts& policies;
   const LoadOptions& options;
 };
@@ -42,12 +37,15 @@ class EncoderThread {
 
  private:
   void work();
-  void encode_file(ParquetPartReader& reader, const std::string& file);
+  void encode_file(PartFeed::Item& item);
+  void plan_file(const PartFeed::Item& item);
   void put(std::unique_ptr<CopyBuffer> buffer);
   std::unique_ptr<CopyBuffer> empty_buffer();
 
   EncodeJob job_;
-  CopyEncoder encoder_;
+  std::shared_ptr<arrow::Schema> schema_;  // of the files that plan_ and encoder_ are for
+  std::shared_ptr<const FilePlan> plan_;
+  std::optional<CopyEncoder> encoder_;
   int64_t rows_ = 0;
   std::mutex mutex_;
   std::condition_variable changed_;

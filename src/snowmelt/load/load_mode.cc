@@ -5,6 +5,7 @@
 #include <map>
 
 #include "snowmelt/error.h"
+#include "snowmelt/load/staging_table.h"
 #include "snowmelt/load/table_swap.h"
 #include "snowmelt/log.h"
 
@@ -54,7 +55,7 @@ TableLoad::TableLoad(PostgresConnection& connection, const std::string& target, 
     : connection_(connection), mode_(mode) {
   find(target);
   refuse_or_accept();
-  if (exists()) read_columns();
+  if (exists()) read_columns(connection_);
 }
 
 TableLoad::~TableLoad() = default;
@@ -104,10 +105,10 @@ void TableLoad::refuse_or_accept() {
   }
 }
 
-void TableLoad::read_columns() {
+void TableLoad::read_columns(PostgresConnection& connection) {
   const auto number = [](const Value& value) { return static_cast<uint32_t>(std::stoul(value.value())); };
   columns_.clear();
-  for (const Row& row : connection_.execute(kColumns, {oid_}).rows) {
+  for (const Row& row : connection.execute(kColumns, {oid_}).rows) {
     columns_.push_back({.name = *row[0],
                         .type = *row[1],
                         .type_oid = number(row[2]),
@@ -151,19 +152,55 @@ bool TableLoad::already_loaded(const std::string& export_id) {
               .rows.empty();
 }
 
-void TableLoad::make_table(const std::vector<NewColumn>& new_table) {
+std::string TableLoad::table_ddl(const std::string& qualified, const std::vector<NewColumn>& new_table) const {
   std::string columns;
   for (const NewColumn& column : new_table) {
     columns += fmt::format("{}{} {}{}", columns.empty() ? "" : ", ", quote_identifier(column.name), column.type,
                            column.not_null ? " not null" : "");
   }
-  const auto schema = connection_.execute("select from pg_catalog.pg_namespace where nspname = $1", {schema_});
-  if (schema.rows.empty()) connection_.execute("create schema if not exists " + quote_identifier(schema_));
-  connection_.execute(fmt::format("create table {} ({})", qualified_, columns));
+  return fmt::format("create table {} ({})", qualified, columns);
+}
+
+bool TableLoad::schema_exists() {
+  return !connection_.execute("select from pg_catalog.pg_namespace where nspname = $1", {schema_}).rows.empty();
+}
+
+void TableLoad::make_table(const std::vector<NewColumn>& new_table) {
+  if (!schema_exists()) connection_.execute("create schema if not exists " + quote_identifier(schema_));
+  connection_.execute(table_ddl(qualified_, new_table));
   oid_ = connection_.execute("select $1::pg_catalog.regclass::pg_catalog.oid", {qualified_}).rows.at(0).at(0).value();
   kind_ = 'r';
   made_here_ = true;
-  read_columns();
+  read_columns(connection_);
+}
+
+bool TableLoad::can_stage() {
+  if (mode_ != LoadMode::create && mode_ != LoadMode::replace) return false;
+  if (!exists()) return schema_exists();  // a schema made in another transaction would stay if the load failed
+  swap_ = TableSwap::plan(connection_, oid_, schema_, table_);
+  return swap_ != nullptr;
+}
+
+std::string TableLoad::stage(StagingTable& staging, const std::vector<NewColumn>& new_table,
+                             const std::vector<std::string>& columns) {
+  // This transaction waits for the others to fill the table, and may not be ended for idling.
+  connection_.execute("set local idle_in_transaction_session_timeout = 0");
+  if (exists()) {
+    // Made before the target is locked: whoever waits for the target meanwhile must not stand between the two connections.
+    staging.create(swap_->staging_name(), swap_->staging_ddl());
+    swap_->lock_target();
+  } else {
+    const std::string name = new_staging_name(table_);
+    staging_ = quote_identifier(schema_) + "." + quote_identifier(name);
+    staging.create(name, table_ddl(staging_, new_table));
+    PostgresConnection& side = staging.side();
+    oid_ = side.execute("select $1::pg_catalog.regclass::pg_catalog.oid", {staging_}).rows.at(0).at(0).value();
+    kind_ = 'r';
+    made_here_ = true;
+    read_columns(side);
+    if (side.in_transaction()) side.commit();
+  }
+  return fmt::format("copy {} ({}) from stdin with (format binary)", staging.qualified(), quoted_list(columns));
 }
 
 // Snowflake does not enforce its keys: the data stays when they do not hold.
@@ -220,6 +257,10 @@ std::string TableLoad::prepare(const std::vector<NewColumn>& new_table, const st
 
 void TableLoad::publish(const std::string& export_id, int64_t rows, const TableMetadata& metadata) {
   if (swap_) swap_->publish();
+  if (!staging_.empty()) {
+    connection_.execute(fmt::format("alter table {} rename to {}", staging_, quote_identifier(table_)));
+    connection_.execute(fmt::format("comment on table {} is null", qualified_));
+  }
   if (made_here_) {
     if (!metadata.primary_key.empty()) add_primary_key(metadata.primary_key);
     add_comments(metadata);

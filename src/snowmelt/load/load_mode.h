@@ -12,6 +12,7 @@
 
 namespace snowmelt {
 
+class StagingTable;
 class TableSwap;
 
 class TableLoad {
@@ -38,6 +39,14 @@ class TableLoad {
   // Returns the statement for copy_in() over `columns` (names in file order): FREEZE where this transaction made the table.
   std::string prepare(const std::vector<NewColumn>& new_table, const std::vector<std::string>& columns);
 
+  // Whether several connections may fill a staging table that takes the target's place at the end: the target is new, or is
+  // replaced and plain. The other modes are for one transaction.
+  bool can_stage();
+  const std::string& schema() const { return schema_; }
+  // Instead of prepare(): the staging table is made and committed by `staging`'s connection; writers of the target wait from now
+  // on. Returns the statement for copy_in() of every connection.
+  std::string stage(StagingTable& staging, const std::vector<NewColumn>& new_table, const std::vector<std::string>& columns);
+
   // After COPY has ended and the counts agree: puts the staging table in the target's place, or writes the ledger's row. A table
   // that prepare() made gets what `metadata` (in PostgreSQL's names) says: a key that the data does not keep is a warning.
   void publish(const std::string& export_id, int64_t rows, const TableMetadata& metadata = {});
@@ -45,7 +54,9 @@ class TableLoad {
  private:
   void find(const std::string& target);
   void refuse_or_accept();
-  void read_columns();
+  void read_columns(PostgresConnection& connection);
+  std::string table_ddl(const std::string& qualified, const std::vector<NewColumn>& new_table) const;
+  bool schema_exists();
   void make_table(const std::vector<NewColumn>& new_table);
   void empty_table();
   void add_primary_key(const std::vector<std::string>& columns);
@@ -61,6 +72,7 @@ class TableLoad {
   char kind_ = 0;          // pg_class.relkind
   std::vector<TargetColumn> columns_;
   bool made_here_ = false;
+  std::string staging_;              // a new table's, quoted, until it gets its name
   std::unique_ptr<TableSwap> swap_;  // null when COPY goes straight into the target
 };
 

@@ -1,4 +1,5 @@
 // The three things a path to load can be: an export with its manifest, one file, a directory of other people's files.
+#include <arrow/api.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 
 #include "snowmelt/error.h"
 #include "snowmelt/load/postgresql_data_loader.h"
+#include "snowmelt/log.h"
 #include "snowmelt/storage/manifest.h"
 #include "snowmelt/storage/parquet_file.h"
 
@@ -40,11 +42,81 @@ class FilesSource final : public PartSource {
     if (next_ == files_.size()) return std::nullopt;
     return Part{files_[next_++], {}};
   }
+  std::shared_ptr<arrow::Schema> merged_schema(const std::optional<Secret>& password) const override;
 
  private:
   std::vector<fs::path> files_;
   size_t next_ = 0;
 };
+
+// Snowflake's unload chooses the width of a number from the data, so files of one table may differ. Nothing is lost by widening;
+// whatever would lose (numbers as text, integers as floats) stays an error.
+arrow::Field::MergeOptions widening() {
+  arrow::Field::MergeOptions options;
+  options.promote_nullability = true;
+  options.promote_decimal = true;
+  options.promote_integer_to_decimal = true;
+  options.promote_numeric_width = true;
+  options.promote_integer_sign = true;
+  options.promote_binary = true;
+  options.promote_temporal_unit = true;
+  options.promote_dictionary = true;
+  options.promote_list = true;
+  return options;
+}
+
+// Arrow merges decimals of 128 and 256 bits only.
+std::shared_ptr<arrow::Schema> with_wide_decimals(const arrow::Schema& schema) {
+  arrow::FieldVector fields;
+  for (const auto& field : schema.fields()) {
+    const auto id = field->type()->id();
+    if (id != arrow::Type::DECIMAL32 && id != arrow::Type::DECIMAL64) {
+      fields.push_back(field);
+      continue;
+    }
+    const auto& decimal = static_cast<const arrow::DecimalType&>(*field->type());
+    fields.push_back(field->WithType(arrow::decimal128(decimal.precision(), decimal.scale())));
+  }
+  return arrow::schema(std::move(fields));
+}
+
+std::string differences(const arrow::Schema& first, const arrow::Schema& merged) {
+  std::string text;
+  for (const auto& field : merged.fields()) {
+    const auto before = first.GetFieldByName(field->name());
+    if (before != nullptr && before->type()->Equals(*field->type())) continue;
+    text += fmt::format("{}{} as {}", text.empty() ? "" : ", ", field->name(), field->type()->ToString());
+  }
+  return text;
+}
+
+std::shared_ptr<arrow::Schema> FilesSource::merged_schema(const std::optional<Secret>& password) const {
+  std::shared_ptr<arrow::Schema> first, merged;
+  bool differ = false;
+  for (size_t i = 0; files_.size() > 1 && i < files_.size(); ++i) {
+    const ParquetPartReader reader(files_[i], password, {});
+    if (!first) {
+      first = reader.schema();
+      merged = with_wide_decimals(*first);
+      continue;
+    }
+    if (reader.schema()->Equals(*first, /*check_metadata=*/false)) continue;
+    differ = true;
+    const auto unified = arrow::UnifySchemas({merged, with_wide_decimals(*reader.schema())}, widening());
+    if (!unified.ok() || (*unified)->num_fields() != first->num_fields() ||
+        reader.schema()->num_fields() != first->num_fields()) {
+      throw FileError("parquet.schema_differs",
+                      unified.ok() ? "its columns are not those of the first file"
+                                   : "its types do not go with the other files': " + unified.status().message(),
+                      {.where = files_[i].string(), .hint = "load the files one by one"});
+    }
+    merged = *unified;
+  }
+  if (!differ) return nullptr;
+  log(LogLevel::warning, "{}: the files differ in types; read with the widest ({})", files_.front().parent_path().string(),
+      differences(*with_wide_decimals(*first), *merged));
+  return merged;
+}
 
 std::vector<fs::path> parquet_files(const fs::path& directory) {
   std::vector<fs::path> files;
@@ -56,6 +128,8 @@ std::vector<fs::path> parquet_files(const fs::path& directory) {
 }
 
 }  // namespace
+
+std::shared_ptr<arrow::Schema> PartSource::merged_schema(const std::optional<Secret>&) const { return nullptr; }
 
 std::unique_ptr<PartSource> open_part_source(const fs::path& path) {
   try {

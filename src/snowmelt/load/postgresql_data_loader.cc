@@ -2,16 +2,23 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <optional>
+
 #include "snowmelt/connections/postgres_connection.h"
 #include "snowmelt/error.h"
-#include "snowmelt/load/encoder_thread.h"
 #include "snowmelt/load/load_mode.h"
+#include "snowmelt/load/parallel_copy.h"
+#include "snowmelt/load/staging_table.h"
 #include "snowmelt/load/type_map.h"
 #include "snowmelt/log.h"
 #include "snowmelt/storage/parquet_file.h"
 
 namespace snowmelt {
 namespace {
+
+// Parquet bytes of a table.
+constexpr double kParallelBytesMin = 8 << 20;
 
 // A load is all or nothing inside whatever transaction it finds: a savepoint in the caller's, or one of its own.
 class LoadTransaction {
@@ -62,8 +69,12 @@ class Load {
 
   int64_t operator()(const PartSource::Part& first) {
     auto reader = std::make_unique<ParquetPartReader>(first.file, options_.password, first.salt);
-    const BatchAdapter adapter = adapter_for(*reader, first.file);
+    const auto schema = parts_.merged_schema(options_.password);
+    const BatchAdapter adapter = adapter_for(schema ? *schema : *reader->schema(), *reader, first.file.string());
+    const std::vector<std::shared_ptr<PostgresConnection>> others = open_others(first, reader->rows());
+    PartFeed feed(parts_, options_, std::move(reader), first.file.string());
 
+    std::optional<StagingTable> staging;  // dropped, if it has to be, after the transaction has let go of it
     LoadTransaction transaction(connection_);
     TableLoad table(connection_, target_, options_.mode);
     const std::string export_id = parts_.export_id();
@@ -73,37 +84,84 @@ class Load {
       transaction.finish();
       return drain();
     }
+    if (!others.empty() && table.can_stage()) staging.emplace(*others.front(), table.schema(), table.display_name());
 
     // A table that exists is compared first; one that does not is made first, and then it exists.
+    const auto prepare = [&](const std::vector<NewColumn>& planned, const std::vector<std::string>& columns) {
+      return staging ? table.stage(*staging, planned, columns) : table.prepare(planned, columns);
+    };
+    std::vector<std::string> columns;
     std::string copy;
     if (!table.exists()) {
       const auto planned = plan_new_table(*adapter.schema(), adapter.source_columns(), options_.integers, adapter.types(),
                                           table.extension_types());
-      copy = table.prepare(planned, names_of(planned));
+      columns = names_of(planned);
+      copy = prepare(planned, columns);
+    } else {
+      columns = names_of(map_columns(*adapter.schema(), adapter.source_columns(), table.columns(), table.display_name()));
+      copy = prepare({}, columns);
     }
-    std::vector<EncoderColumn> columns =
-        map_columns(*adapter.schema(), adapter.source_columns(), table.columns(), table.display_name());
-    if (copy.empty()) copy = table.prepare({}, names_of(columns));
-    const int64_t rows = send(copy, {.parts = parts_,
-                                     .first = std::move(reader),
-                                     .first_file = first.file.string(),
-                                     .columns = std::move(columns),
-                                     .adapter = adapter,
-                                     .policies = options_.progress != nullptr ? options_.progress->policies : own_policies_,
-                                     .options = options_});
-    table.publish(export_id, rows, adapter.metadata_as_loaded(parts_.metadata()));
+    const FilePlanner planner = [&](const ParquetPartReader& file_reader, const std::string& file) {
+      return plan_file(file_reader, file, table, columns);
+    };
+    const EncodeJob job{.parts = feed,
+                        .plan = planner,
+                        .policies = options_.progress != nullptr ? options_.progress->policies : own_policies_,
+                        .options = options_};
+    const CopyCount count = staging ? copy_parts_in_parallel(others, copy, job) : copy_parts(connection_, copy, job);
+    check_count(count);
+    table.publish(export_id, count.counted, adapter.metadata_as_loaded(parts_.metadata()));
     transaction.finish();
-    return rows;
+    if (staging) staging->published();
+    return count.counted;
   }
 
  private:
-  BatchAdapter adapter_for(const ParquetPartReader& reader, const std::filesystem::path& file) const {
+  BatchAdapter adapter_for(const arrow::Schema& schema, const ParquetPartReader& reader, const std::string& file) const {
     try {
-      return {*reader.schema(), reader.source_columns(), options_.columns};
+      return {schema, reader.source_columns(), options_.columns};
     } catch (Error& error) {
-      error.add_where("file " + file.string());
+      error.add_where("file " + file);
       throw;
     }
+  }
+
+  std::shared_ptr<const FilePlan> plan_file(const ParquetPartReader& reader, const std::string& file, const TableLoad& table,
+                                            const std::vector<std::string>& columns) const {
+    auto plan = std::make_shared<FilePlan>(FilePlan{adapter_for(*reader.schema(), reader, file), {}});
+    std::vector<EncoderColumn> mapped =
+        map_columns(*plan->adapter.schema(), plan->adapter.source_columns(), table.columns(), table.display_name());
+    for (const std::string& name : columns) {
+      const auto found =
+          std::find_if(mapped.begin(), mapped.end(), [&](const EncoderColumn& column) { return column.name == name; });
+      if (found != mapped.end()) plan->columns.push_back(*found);
+    }
+    if (plan->columns.size() != columns.size() || mapped.size() != columns.size()) {
+      throw FileError("parquet.schema_differs", "its columns are not those of the first file",
+                      {.where = file, .hint = "load the files one by one"});
+    }
+    return plan;
+  }
+
+  // Where several connections pay: below, opening them and the staging table's own commits cost more than they save.
+  std::vector<std::shared_ptr<PostgresConnection>> open_others(const PartSource::Part& first, int64_t first_rows) const {
+    std::vector<std::shared_ptr<PostgresConnection>> others;
+    if (options_.connections < 2 || !options_.open_another || connection_.in_transaction()) return others;
+    std::error_code unknown;
+    const auto bytes = static_cast<double>(std::filesystem::file_size(first.file, unknown));
+    const auto rows = static_cast<double>(parts_.rows_hint().value_or(0));
+    if (unknown || first_rows == 0 || bytes / static_cast<double>(first_rows) * rows < kParallelBytesMin) return others;
+    while (static_cast<int>(others.size()) < options_.connections) {
+      try {
+        others.push_back(options_.open_another());
+      } catch (const Error& error) {
+        log(LogLevel::warning, "{}: {} of {} load connections could be opened: {}", target_, others.size(), options_.connections,
+            error.message());
+        break;
+      }
+    }
+    if (others.size() < 2) others.clear();  // one is what there is already
+    return others;
   }
 
   // Rows of an export that is not loaded again: what the report says about it stays true.
@@ -113,28 +171,13 @@ class Load {
     return parts_.expected_rows().value_or(0);
   }
 
-  int64_t send(const std::string& copy, EncodeJob job) {
-    EncoderThread encoder(std::move(job));
-    const auto stream = connection_.copy_in(copy);
-    stream->write(CopyEncoder::header());
-    while (auto buffer = encoder.next()) {
-      stream->write(buffer->bytes());
-      if (options_.progress != nullptr) options_.progress->bytes_loaded += static_cast<int64_t>(buffer->size());
-      encoder.recycle(std::move(buffer));
-    }
-    stream->write(CopyEncoder::trailer());
-    const int64_t counted = stream->finish();
-    check_count(encoder.rows(), counted);
-    return counted;
-  }
-
-  void check_count(int64_t sent, int64_t counted) const {
-    const int64_t expected = parts_.expected_rows().value_or(sent);
-    if (sent == counted && sent == expected) return;
+  void check_count(const CopyCount& count) const {
+    const int64_t expected = parts_.expected_rows().value_or(count.sent);
+    if (count.sent == count.counted && count.sent == expected) return;
     throw VerificationError(
         "load.rows_differ",
-        fmt::format("the export has {} rows, the files gave {}, and PostgreSQL counted {}; nothing was loaded", expected, sent,
-                    counted),
+        fmt::format("the export has {} rows, the files gave {}, and PostgreSQL counted {}; nothing was loaded", expected,
+                    count.sent, count.counted),
         {.where = target_, .hint = "export the table again"});
   }
 

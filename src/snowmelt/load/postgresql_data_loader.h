@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -14,7 +15,13 @@
 #include "snowmelt/secret.h"
 #include "snowmelt/storage/manifest.h"
 
+namespace arrow {
+class Schema;
+}
+
 namespace snowmelt {
+
+class PostgresConnection;
 
 struct LoadOptions {
   LoadMode mode = LoadMode::create;
@@ -24,6 +31,10 @@ struct LoadOptions {
   SubsecondMode on_subsecond = SubsecondMode::error;  // of nanoseconds that are still in the files
   TableProgress* progress = nullptr;
   std::stop_token stop;
+  // Several connections fill one table where that pays and the mode allows it: through a staging table, published by one
+  // transaction. Only where the load begins its own transaction.
+  int connections = 1;
+  std::function<std::shared_ptr<PostgresConnection>()> open_another;  // a connection of the same settings
 };
 
 // Gives the files of one table one after the other; the first decides the schema, the others must have the same one.
@@ -42,6 +53,11 @@ class PartSource {
   virtual std::string export_id() const { return {}; }
   // Keys and comments of the source, asked after the end; for tables that the loader makes.
   virtual TableMetadata metadata() const { return {}; }
+  // Rows to expect, asked after the first part; nullopt where nobody knows yet.
+  virtual std::optional<int64_t> rows_hint() const { return expected_rows(); }
+  // One schema for all files, asked before the first part: the widest types where they differ, said in the log. Null: as the
+  // first. Throws FileError naming the file whose columns do not go with the others'.
+  virtual std::shared_ptr<arrow::Schema> merged_schema(const std::optional<Secret>& password) const;
 };
 
 // A file, or a directory with a manifest (every part verified against it), or a directory of *.parquet files.

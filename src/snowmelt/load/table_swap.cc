@@ -94,6 +94,8 @@ TableSwap::TableSwap(PostgresConnection& connection, std::string oid, const std:
       staging_name_(with_suffix(table, suffix_)),
       staging_(quote_identifier(schema) + "." + quote_identifier(staging_name_)) {}
 
+std::string new_staging_name(const std::string& table) { return with_suffix(table, random_suffix()); }
+
 std::unique_ptr<TableSwap> TableSwap::plan(PostgresConnection& connection, const std::string& oid, const std::string& schema,
                                            const std::string& table) {
   const auto plain = connection.execute(kIsPlain, {oid});
@@ -114,10 +116,18 @@ std::unique_ptr<TableSwap> TableSwap::plan(PostgresConnection& connection, const
   return swap;
 }
 
-void TableSwap::make_staging() {
+void TableSwap::lock_target() {
   // Against writers and against a second run of ours, which would wait for us at the end and we for it.
   connection_.execute("lock table " + target_ + " in share row exclusive mode");
-  connection_.execute(fmt::format("create table {} (like {} including all excluding indexes)", staging_, target_));
+}
+
+std::string TableSwap::staging_ddl() const {
+  return fmt::format("create table {} (like {} including all excluding indexes)", staging_, target_);
+}
+
+void TableSwap::make_staging() {
+  lock_target();
+  connection_.execute(staging_ddl());
 }
 
 void TableSwap::build_indexes() {
@@ -147,7 +157,8 @@ void TableSwap::restore_owner_and_grants() {
       connection_.execute(statement.replace(statement.find("%s"), 2, staging_));
     }
   }
-  if (row[3]) connection_.execute(fmt::format("comment on table {} is {}", staging_, quote_literal(*row[3])));
+  // A staging table that several connections filled has a comment of its own.
+  connection_.execute(fmt::format("comment on table {} is {}", staging_, row[3] ? quote_literal(*row[3]) : "null"));
 }
 
 void TableSwap::publish() {

@@ -10,6 +10,9 @@
 
 namespace snowmelt {
 
+// "orders_snowmelt_1f3a9c2e": a name that no other load uses, within PostgreSQL's 63 bytes.
+std::string new_staging_name(const std::string& table);
+
 class TableSwap {
  public:
   // Null where something hangs on the table that a new one would not have: a view, a foreign key, a trigger, a policy, a
@@ -19,6 +22,10 @@ class TableSwap {
 
   // Locks the old table against writers (readers go on) and makes the staging table.
   void make_staging();
+  // The two halves of it, for a staging table that another connection makes and others fill.
+  void lock_target();
+  std::string staging_ddl() const;
+  const std::string& staging_name() const { return staging_name_; }
   const std::string& staging() const { return staging_; }  // quoted and qualified
 
   // Builds the indexes after the data, drops the old table, takes its name.

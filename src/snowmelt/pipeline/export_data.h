@@ -28,6 +28,7 @@ struct RunOptions {
   ExportConfig export_;            // directory, part size, threads
   std::optional<Secret> password;  // of the Parquet files (D9), never a login
   int jobs = 2;                    // tables exported at the same time; they share export_.threads
+  int load_connections = 1;        // connections that fill one table; 0: by the cores. A caller's manager means one.
   RunObserver* observer = nullptr;
   std::stop_token stop;
   std::shared_ptr<WorkBudget> budget;  // shared by the tables; made from export_ where it is null

@@ -1,26 +1,44 @@
 #include "snowmelt/pipeline/import_data.h"
 
+#include <algorithm>
+#include <thread>
+
 #include "snowmelt/connections/postgres_connection.h"
 #include "snowmelt/pipeline/table_loop.h"
 #include "snowmelt/storage/manifest.h"
 
 namespace snowmelt {
+namespace {
+
+// Each has an encoder here and a backend there. Nobody tells a client the server's cores: on the same host they are these,
+// elsewhere four are a guess that does not hurt a server of two.
+int default_load_connections() {
+  constexpr unsigned kMost = 4;
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, kMost));
+}
+
+}  // namespace
 
 TableReport import_parts(PartSource& parts, const TableConfig& table, const std::optional<Secret>& password,
                          ConnectionManager& conn_manager, const RunOptions& options, TableProgress* progress) {
   PostgreSQLDataLoader loader(conn_manager);
+  LoadOptions load{.mode = table.mode,
+                   .integers = table.integers,
+                   .password = password,
+                   .columns = table.columns,
+                   .on_subsecond = table.on_subsecond,
+                   .progress = progress,
+                   .stop = options.stop};
+  auto* manager = dynamic_cast<PostgresConnectionManager*>(&conn_manager);
+  if (manager != nullptr && options.load_connections != 1) {
+    load.connections = options.load_connections > 0 ? options.load_connections : default_load_connections();
+    load.open_another = [config = manager->config()] { return open_postgres(config); };
+  }
   TableReport report{.source = table.name, .target = table.target, .status = RunStatus::ok};
-  report.rows = loader.load_parquet_to_table(parts, table.target,
-                                             {.mode = table.mode,
-                                              .integers = table.integers,
-                                              .password = password,
-                                              .columns = table.columns,
-                                              .on_subsecond = table.on_subsecond,
-                                              .progress = progress,
-                                              .stop = options.stop});
+  report.rows = loader.load_parquet_to_table(parts, table.target, load);
   report.note_policies(progress);
   // With autocommit, and with a mock, the load is committed already or has no transaction.
-  if (auto* postgres = dynamic_cast<PostgresConnectionManager*>(&conn_manager)) postgres->commit();
+  if (manager != nullptr) manager->commit();
   return report;
 }
 

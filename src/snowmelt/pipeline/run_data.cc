@@ -19,6 +19,7 @@ namespace {
 // Parts on their way from the exporter to the loader of one table. They are files: the queue costs no memory.
 class PartQueue : public PartSource {
  public:
+  explicit PartQueue(const TableProgress& progress) : progress_(progress) {}
   // Before the first part, which the loader waits for.
   void set_export_id(std::string id) { export_id_ = std::move(id); }
   void push(Part part) {
@@ -54,8 +55,12 @@ class PartQueue : public PartSource {
   std::optional<int64_t> expected_rows() const override { return rows_; }
   std::string export_id() const override { return export_id_; }
   TableMetadata metadata() const override { return metadata_; }
+  std::optional<int64_t> rows_hint() const override {
+    return progress_.rows_total < 0 ? std::nullopt : std::optional<int64_t>(progress_.rows_total);
+  }
 
  private:
+  const TableProgress& progress_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Part> parts_;
@@ -68,8 +73,8 @@ class PartQueue : public PartSource {
 
 // One table between its two halves.
 struct TableRun {
-  PartQueue queue;
   TableProgress progress;
+  PartQueue queue{progress};
   Stopwatch watch;
   int64_t bytes = 0;  // written by the exporter before queue.finish()
   int64_t parts = 0;
