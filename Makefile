@@ -2,13 +2,13 @@
 SHELL := /bin/bash
 PRESET ?= release
 SCALE ?=
-REPEAT ?= 3
+REPEAT ?= 5
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CCACHE_MAXSIZE ?= 5G
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: setup setup-test build demo test test-unit test-tsan test-go test-python lint format bench bench-connections fidelity docs lock clean
+.PHONY: setup setup-test build demo test test-unit test-tsan test-go test-python lint format bench bench-connections bench-encoder bench-growth fidelity docs lock clean
 
 setup:
 	@tools/setup
@@ -60,6 +60,16 @@ lock:
 bench: build
 	@bench/setup
 	@SCALE=$(or $(SCALE),1) REPEAT=$(REPEAT) $(VENV)/bin/python bench/run.py
+
+# A value's cost by type, beside pgpq's encoder.
+bench-encoder: build
+	@bench/setup
+	@cmake --build --preset $(PRESET) --target copy_encoder_bench
+	@SCALE=$(or $(SCALE),1) $(VENV)/bin/python bench/encoder.py
+
+# Time and memory by rows, columns and tables.
+bench-growth: build
+	@$(VENV)/bin/python bench/growth.py
 
 # The seed's table of logins and overhead, measured.
 bench-connections: build

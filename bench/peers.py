@@ -193,6 +193,15 @@ def load_psycopg_csv(options: argparse.Namespace) -> None:
             csv.write_csv(batch, sink, csv.WriteOptions(include_header=False))
 
 
+def load_polars(options: argparse.Namespace) -> None:
+    """polars: write_database() with the ADBC engine, as its documentation recommends for speed."""
+    import polars as pl
+    import pyarrow as pa
+
+    frame = pl.from_arrow(pa.Table.from_batches(target_batches(options)))
+    frame.write_database(options.table, options.postgres, engine="adbc", if_table_exists="append")
+
+
 def load_encoded(options: argparse.Namespace) -> None:
     """The limit of a load: bytes that PostgreSQL itself had written, sent back to it, over as many connections as files."""
     import psycopg
@@ -226,6 +235,7 @@ COMMANDS = {
     "load-adbc": load_adbc,
     "load-duckdb": load_duckdb,
     "load-psycopg-csv": load_psycopg_csv,
+    "load-polars": load_polars,
     "load-encoded": load_encoded,
 }
 

@@ -1,10 +1,12 @@
 // Command gosnowflake_reader reads a table from a sandbox with Snowflake's own Go driver and prints, as JSON, how many
-// rows came and a checksum that the test computes from the Parquet file in its own way.
+// rows came and a checksum that the test computes from the Parquet file in its own way. With -arrow it only counts the rows
+// of the driver's Arrow batches, fetched by as many workers as there are cores: the benchmark's peer.
 package main
 
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -12,6 +14,8 @@ import (
 	"hash/fnv"
 	"log"
 	"os"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/snowflakedb/gosnowflake"
@@ -26,8 +30,20 @@ type report struct {
 func main() {
 	port := flag.Int("port", 0, "the sandbox's port")
 	query := flag.String("query", "", "the statement to read")
+	arrow := flag.Bool("arrow", false, "count Arrow batches instead of reading values")
+	database := flag.String("database", "SHOP", "the session's database")
 	flag.Parse()
-	found, err := read(*port, *query)
+	connector := gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, gosnowflake.Config{
+		Account: "sandbox", User: "SNOWMELT", Password: "snowmelt",
+		Host: "127.0.0.1", Port: *port, Protocol: "http",
+		Database: *database, Schema: "PUBLIC",
+		DisableTelemetry: true, LoginTimeout: 20 * time.Second,
+	})
+	do := read
+	if *arrow {
+		do = count
+	}
+	found, err := do(connector, *query)
 	if err != nil {
 		var snowflake *gosnowflake.SnowflakeError
 		if errors.As(err, &snowflake) {
@@ -40,14 +56,54 @@ func main() {
 	}
 }
 
-func read(port int, query string) (report, error) {
+func count(connector driver.Connector, query string) (report, error) {
 	var found report
-	connector := gosnowflake.NewConnector(gosnowflake.SnowflakeDriver{}, gosnowflake.Config{
-		Account: "sandbox", User: "SNOWMELT", Password: "snowmelt",
-		Host: "127.0.0.1", Port: port, Protocol: "http",
-		Database: "SHOP", Schema: "PUBLIC",
-		DisableTelemetry: true, LoginTimeout: 20 * time.Second,
-	})
+	ctx := gosnowflake.WithArrowBatches(context.Background())
+	connection, err := connector.Connect(ctx)
+	if err != nil {
+		return found, err
+	}
+	defer connection.Close()
+	rows, err := connection.(driver.QueryerContext).QueryContext(ctx, query, nil)
+	if err != nil {
+		return found, err
+	}
+	defer rows.Close()
+	batches, err := rows.(gosnowflake.SnowflakeRows).GetArrowBatches()
+	if err != nil {
+		return found, err
+	}
+	var next, total atomic.Int64
+	failures := make(chan error, runtime.NumCPU())
+	for range runtime.NumCPU() {
+		go func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(batches) {
+					failures <- nil
+					return
+				}
+				records, err := batches[i].Fetch()
+				if err != nil {
+					failures <- err
+					return
+				}
+				for _, record := range *records {
+					total.Add(record.NumRows())
+					record.Release()
+				}
+			}
+		}()
+	}
+	for range runtime.NumCPU() {
+		err = errors.Join(err, <-failures)
+	}
+	found.Rows = int(total.Load())
+	return found, err
+}
+
+func read(connector driver.Connector, query string) (report, error) {
+	var found report
 	db := sql.OpenDB(connector)
 	defer db.Close()
 	rows, err := db.QueryContext(context.Background(), query)
