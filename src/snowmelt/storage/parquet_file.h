@@ -64,9 +64,9 @@ std::string parquet_type_text(const arrow::Field& field);
 class ParquetPartReader {
  public:
   // Throws FileError naming the file: missing, cut short, not Parquet, encrypted without or with the wrong password.
-  // An empty `salt_hex` means the one that an encrypted file carries itself.
+  // `batch_rows` 0: 16,384, fewer for many columns. An empty `salt_hex` means the one that an encrypted file carries itself.
   ParquetPartReader(const std::filesystem::path& file, const std::optional<Secret>& password, const std::string& salt_hex,
-                    int64_t batch_rows = 16 * 1024);
+                    int64_t batch_rows = 0);
   ~ParquetPartReader();
 
   const std::shared_ptr<arrow::Schema>& schema() const;
