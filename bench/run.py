@@ -53,7 +53,7 @@ class Contender:
     group: str  # export, load, run, limit …
     run: Callable[[Path], None]
     samples: list[Sample] = field(default_factory=list)
-    note: str = ""
+    fresh: bool = False  # makes the table itself, in its default mode; the peers append to an empty one
 
     def median(self, what: str) -> float:
         return statistics.median(getattr(sample, what) for sample in self.samples)
@@ -142,7 +142,7 @@ class Bench:
     def peer_into(self, commands: tuple[str, ...], directory: Path) -> tuple[float, float]:
         return self.peers(commands, directory)
 
-    def snowmelt(self, command: str, directory: Path, mode: str = "replace", connections: int = 0) -> tuple[float, float]:
+    def snowmelt(self, command: str, directory: Path, mode: str = "create", connections: int = 0) -> tuple[float, float]:
         lines = ["[snowflake]", *(f"{key} = {json.dumps(value)}" for key, value in self.sandbox.connection_keys.items())]
         lines += [
             "[postgres]",
@@ -162,7 +162,7 @@ class Bench:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         if contender.group in ("load", "run"):
-            self.postgres.psql("truncate lineitem")
+            self.postgres.psql("drop table lineitem" if contender.fresh else "truncate lineitem")
             self.postgres.psql("checkpoint")
         server_before, started = postmaster_cpu(self.postgres), time.monotonic()
         cpu, rss = contender.run(directory)
@@ -222,7 +222,7 @@ class Bench:
 
     def loads(self) -> None:
         self.postgres.psql("drop table if exists lineitem")
-        self.snowmelt("import", self.scratch / "warm", mode="create")
+        self.snowmelt("import", self.scratch / "warm")
         self.check_load()
         (self.scratch / "encoded").mkdir()
         os.chmod(self.scratch, 0o755)
@@ -243,7 +243,7 @@ class Bench:
         }
         ours = [
             Contender(ONE, "load", partial(self.import_ours, "truncate", 1)),
-            Contender(PARALLEL, "load", partial(self.import_ours, "replace", 0)),
+            Contender(PARALLEL, "load", partial(self.import_ours, "create", 0), fresh=True),
         ]
         self.in_turns([*ours, *(Contender(n, "load", partial(self.peer_from, c, source)) for n, (c, source) in peers.items())])
 
@@ -252,7 +252,7 @@ class Bench:
             "connector 5.2 -> Parquet -> pgpq": ("export-connector", "load-pgpq"),
             "ADBC Snowflake -> Parquet -> ADBC PostgreSQL": ("export-adbc", "load-adbc"),
         }
-        ours = Contender("snowmelt run", "run", lambda d: self.snowmelt("run", d))
+        ours = Contender("snowmelt run", "run", lambda d: self.snowmelt("run", d), fresh=True)
         self.in_turns([ours, *(Contender(n, "run", partial(self.peer_into, c)) for n, c in recipes.items())])
 
     def table(self) -> str:

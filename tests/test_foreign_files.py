@@ -111,6 +111,23 @@ def test_int96_reaches_every_year(spark: bool, tmp_path: Path, postgres: Private
     ] == moments
 
 
+def test_sparks_legacy_calendar_is_refused_where_it_differs(
+    tmp_path: Path, postgres: PrivatePostgres, database: psycopg.Connection
+) -> None:
+    days = [dt.date(1582, 10, 15), None, dt.date(2024, 2, 29), dt.date(1582, 10, 4)]
+    for rows, good in ((3, True), (4, False)):
+        table = pa.table({"d": pa.array(days[:rows], pa.date32())})
+        with pq.ParquetWriter(tmp_path / "t.parquet", table.schema) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({"org.apache.spark.version": "2.4.8", "org.apache.spark.legacyDateTime": ""})
+        if good:
+            assert load(tmp_path / "t.parquet", postgres) == 3
+            continue
+        with pytest.raises(snowmelt.ValueError, match="legacy calendar") as caught:
+            load(tmp_path / "t.parquet", postgres)
+        assert "column d, row 4" in str(caught.value)
+
+
 def test_int96_below_the_microsecond_is_refused(tmp_path: Path, postgres: PrivatePostgres, database: psycopg.Connection) -> None:
     stamps = pa.array([0, None, 1_500], pa.timestamp("ns"))
     pq.write_table(pa.table({"t": stamps}), tmp_path / "t.parquet", use_deprecated_int96_timestamps=True)

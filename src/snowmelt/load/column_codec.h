@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace snowmelt {
@@ -129,6 +130,22 @@ inline void for_each_row(const ColumnBlock& block, Valid&& valid, Null&& null) {
 template <typename T>
 const T* values_of(const ColumnBlock& block) {
   return reinterpret_cast<const T*>(block.data.buffers[1]->data()) + block.begin;
+}
+
+// Of a string or binary array with offsets of this width.
+template <typename Offset>
+std::string_view text_at(const ColumnBlock& block, int64_t i) {
+  const Offset* offsets = values_of<Offset>(block);
+  if (block.data.buffers[2] == nullptr) return {};
+  return {reinterpret_cast<const char*>(block.data.buffers[2]->data()) + offsets[i],
+          static_cast<size_t>(offsets[i + 1] - offsets[i])};
+}
+
+// -1 for what is none.
+inline int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 // The codecs, by what they read. nullptr where the Arrow type is not theirs.

@@ -97,20 +97,6 @@ const ColumnCodec* vector_of(arrow::Type::type element) {
   }
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-template <typename Offset>
-std::string_view text_at(const ColumnBlock& block, int64_t i) {
-  const Offset* offsets = values_of<Offset>(block);
-  if (block.data.buffers[2] == nullptr) return {};
-  return {reinterpret_cast<const char*>(block.data.buffers[2]->data()) + offsets[i],
-          static_cast<size_t>(offsets[i + 1] - offsets[i])};
-}
-
 // WKB as hexadecimal text, the form PostGIS prints.
 template <typename Offset>
 void measure_hex(const EncoderColumn& column, const ColumnBlock& block, uint32_t* sizes, CodecScratch&) {

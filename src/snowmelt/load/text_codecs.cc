@@ -189,18 +189,12 @@ void write_fixed_bytes(const EncoderColumn&, const ColumnBlock& block, uint8_t**
 }
 constexpr ColumnCodec kFixedBytes{&measure_fixed_bytes, &write_fixed_bytes};
 
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 // 8-4-4-4-12 hexadecimal digits; hyphens as PostgreSQL reads them, after any group of four.
 bool parse_uuid(std::string_view text, uint8_t* to) {
   size_t digits = 0;
   for (const char c : text) {
     if (c == '-' && digits % 4 == 0 && digits != 0) continue;
-    const int value = hex_value(c);
+    const int value = hex_digit(c);
     if (value < 0 || digits == 2 * kUuidBytes) return false;
     if (digits % 2 == 0)
       to[digits / 2] = static_cast<uint8_t>(value << 4);
@@ -209,12 +203,6 @@ bool parse_uuid(std::string_view text, uint8_t* to) {
     ++digits;
   }
   return digits == 2 * kUuidBytes;
-}
-
-template <typename Offset>
-std::string_view text_at(const ColumnBlock& block, int64_t i) {
-  const Offset* offsets = values_of<Offset>(block);
-  return {reinterpret_cast<const char*>(bytes_of<Offset>(block)) + offsets[i], static_cast<size_t>(offsets[i + 1] - offsets[i])};
 }
 
 template <typename Offset>

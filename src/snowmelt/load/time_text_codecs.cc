@@ -163,14 +163,6 @@ Reading read_zoned_time(std::string_view text, const EncoderColumn& column, int6
                     "give the target column the type text");
 }
 
-template <typename Offset>
-std::string_view text_at(const ColumnBlock& block, int64_t i) {
-  const Offset* offsets = values_of<Offset>(block);
-  if (block.data.buffers[2] == nullptr) return {};
-  return {reinterpret_cast<const char*>(block.data.buffers[2]->data()) + offsets[i],
-          static_cast<size_t>(offsets[i + 1] - offsets[i])};
-}
-
 // A reader has: kBytes, and read(column, block, i, to), which throws or writes the field's bytes.
 template <typename Reader>
 void measure_read(const EncoderColumn& column, const ColumnBlock& block, uint32_t* sizes, CodecScratch&) {

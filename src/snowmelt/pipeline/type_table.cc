@@ -76,7 +76,7 @@ constexpr const char* kNotes =
 [^text]: Without U+0000, which PostgreSQL's text has not (`on_nul`). A collation is not carried.
 [^uint64]: Half of its values do not fit bigint.
 [^int96]: Of Spark, Hive and Impala. Spark means an instant (timestamptz); another writer's is a wall-clock time. Every year is read; digits below the
-    microsecond are refused.
+    microsecond are refused. Files in Spark's legacy calendar are refused where a value lies before 1582-10-15.
 [^nested]: Exact JSON. NaN and infinities are refused by row; bytes inside have no JSON form and are refused as a type.
 
 Only a live account can settle: the wire forms of DECFLOAT, INTERVAL, UUID and FILE beyond what Snowflake's drivers read, whether -0 and NaN's bits

@@ -131,6 +131,12 @@ bool written_by_spark(const parquet::FileMetaData& metadata) {
   return metadata.key_value_metadata() != nullptr && metadata.key_value_metadata()->Contains("org.apache.spark.version");
 }
 
+// Old Spark counted days before 1582-10-15 in the Julian calendar, and said so.
+bool in_hybrid_calendar(const parquet::FileMetaData& metadata) {
+  const auto& keys = metadata.key_value_metadata();
+  return keys != nullptr && (keys->Contains("org.apache.spark.legacyDateTime") || keys->Contains("org.apache.spark.legacyINT96"));
+}
+
 // Top-level fields that are INT96.
 std::vector<int> int96_fields(const parquet::SchemaDescriptor& parquet_schema) {
   const parquet::schema::GroupNode& root = *parquet_schema.group_node();
@@ -155,6 +161,7 @@ struct ParquetPartReader::Impl {
   std::vector<SourceColumn> columns;
   int64_t rows = 0;
   int64_t rows_read = 0;
+  bool hybrid_calendar = false;
   // INT96 is read twice: as microseconds, which reach every year, and as nanoseconds, whose digits below the microsecond are
   // right even where they wrap.
   std::vector<int> int96;
@@ -224,6 +231,7 @@ struct ParquetPartReader::Impl {
     const parquet::FileMetaData& metadata = *reader->parquet_reader()->metadata();
     rows = metadata.num_rows();
     columns = parse_source_columns(file, metadata.key_value_metadata());
+    hybrid_calendar = in_hybrid_calendar(metadata);
     int96 = int96_fields(*metadata.schema());
     if (!int96.empty()) {
       nanos_reader = build(arrow::TimeUnit::NANO);
@@ -254,6 +262,31 @@ struct ParquetPartReader::Impl {
       data[static_cast<size_t>(i)]->type = schema->field(i)->type();
     }
     return arrow::RecordBatch::Make(schema, batch->num_rows(), std::move(data));
+  }
+
+  // A day of the Julian calendar would be another one here.
+  template <typename T>
+  void check_calendar(const arrow::ArrayData& data, T first, int field) const {
+    const T* values = data.GetValues<T>(1);
+    for (int64_t row = 0; row < data.length; ++row) {
+      if (values[row] >= first || data.IsNull(row)) continue;
+      throw ValueError("parquet.hybrid_calendar", "a value before 1582-10-15 in a file that Spark wrote in its legacy calendar",
+                       {.where = "column " + schema->field(field)->name() + ", row " + std::to_string(rows_read + row + 1),
+                        .hint = "write the file with spark.sql.parquet.datetimeRebaseModeInWrite = CORRECTED"});
+    }
+  }
+
+  void check_calendar(const arrow::RecordBatch& batch) const {
+    constexpr int32_t kFirstDay = -141'427;  // 1582-10-15
+    constexpr int64_t kMicrosOfDay = 86'400'000'000;
+    for (int i = 0; i < batch.num_columns(); ++i) {
+      const arrow::DataType& type = *batch.column_data(i)->type;
+      if (type.id() == arrow::Type::DATE32) check_calendar<int32_t>(*batch.column_data(i), kFirstDay, i);
+      if (type.id() != arrow::Type::TIMESTAMP) continue;
+      const auto unit = static_cast<const arrow::TimestampType&>(type).unit();
+      const int64_t divide = unit == arrow::TimeUnit::SECOND ? 1'000'000 : unit == arrow::TimeUnit::MILLI ? 1'000 : 1;
+      if (unit != arrow::TimeUnit::NANO) check_calendar<int64_t>(*batch.column_data(i), kFirstDay * kMicrosOfDay / divide, i);
+    }
   }
 
   void plain_schema() {
@@ -294,6 +327,7 @@ int64_t ParquetPartReader::rows() const { return impl_->rows; }
 std::shared_ptr<arrow::RecordBatch> ParquetPartReader::next() {
   std::shared_ptr<arrow::RecordBatch> batch = impl_->check(impl_->guarded([&] { return impl_->batches->Next(); }));
   if (batch && !impl_->int96.empty()) batch = impl_->checked_int96(batch);
+  if (batch && impl_->hybrid_calendar) impl_->check_calendar(*batch);
   if (batch) impl_->rows_read += batch->num_rows();
   if (!batch || !impl_->has_extensions) return batch;
   std::vector<std::shared_ptr<arrow::ArrayData>> columns;
