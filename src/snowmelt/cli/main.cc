@@ -19,6 +19,7 @@
 #include "snowmelt/connections/snowflake_connection.h"
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
+#include "snowmelt/names.h"
 #include "snowmelt/pipeline/export_data.h"
 #include "snowmelt/pipeline/import_data.h"
 #include "snowmelt/pipeline/run_data.h"
@@ -54,14 +55,10 @@ Exit codes: 0 done, 1 usage, 2 configuration, 3 authentication, 4 connection, 5 
 
 // Picks tables by name, source, target or last part, without regard to case: people type what they see.
 bool names_table(const TableConfig& table, const std::string& wanted) {
-  const auto lower = [](std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
-  };
-  const std::string want = lower(wanted);
+  const std::string want = lower_case(wanted);
   const auto last = [](const std::string& text) { return text.substr(text.rfind('.') + 1); };
   for (const std::string& text : {table.name, table.source, table.target}) {
-    if (!text.empty() && (lower(text) == want || lower(last(text)) == want)) return true;
+    if (!text.empty() && (lower_case(text) == want || lower_case(last(text)) == want)) return true;
   }
   return false;
 }

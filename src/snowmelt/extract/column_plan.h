@@ -61,6 +61,8 @@ ArrayPtr convert_decfloat(const ColumnPlan& plan, const ArrayPtr& wire, int64_t 
 ArrayPtr convert_interval(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
 ArrayPtr convert_vector(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
 ArrayPtr convert_geography(const ColumnPlan& plan, const ArrayPtr& wire);
+// Bytes as hexadecimal text.
+ArrayPtr hex_texts(const arrow::BinaryArray& bytes);
 // Structs, lists and maps that arrive as such (a session with native structured types) as JSON text, members exact.
 ArrayPtr convert_structured(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
 // The plan's column of rows of text (text_columns.cc).

@@ -118,14 +118,6 @@ Manifest start_manifest(const TableConfig& table, const std::string& statement, 
   return manifest;
 }
 
-std::string size_query(const std::string& source) {
-  const std::vector<std::string> parts = parse_name(source, Fold::upper);
-  const std::string database = parts.size() == 3 ? quote_snowflake_identifier(parts[0]) + "." : "";
-  const std::string schema = parts.size() >= 2 ? quote_snowflake_literal(parts[parts.size() - 2]) : "current_schema()";
-  return fmt::format("select ROW_COUNT, BYTES from {}INFORMATION_SCHEMA.TABLES where TABLE_SCHEMA = {} and TABLE_NAME = {}",
-                     database, schema, quote_snowflake_literal(parts.back()));
-}
-
 std::optional<int64_t> as_integer(const Value& value) {
   int64_t number = 0;
   if (!value) return std::nullopt;
@@ -149,7 +141,7 @@ SnowflakeDataExtractor::SnowflakeDataExtractor(ConnectionManager& connection_man
 SnowflakeDataExtractor::~SnowflakeDataExtractor() = default;
 
 TableSize SnowflakeDataExtractor::estimate_table_size(const std::string& source) {
-  const std::string query = size_query(source);
+  const std::string query = tables_query("ROW_COUNT, BYTES", source);
   try {
     return with_connection(*connection_manager_, [&](const std::shared_ptr<Connection>& connection) -> TableSize {
       const std::unique_ptr<Cursor> cursor = connection->cursor();

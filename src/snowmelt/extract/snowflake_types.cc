@@ -10,6 +10,7 @@
 #include "snowmelt/error.h"
 #include "snowmelt/extract/column_plan.h"
 #include "snowmelt/extract/wire_arrays.h"
+#include "snowmelt/names.h"
 
 namespace snowmelt {
 namespace {
@@ -177,16 +178,12 @@ std::string tz_offset_name(const std::string& name) {
 
 // Names match exactly, else without regard to case where only one answers.
 std::set<int> dropped_columns(const std::vector<SnowflakeColumn>& row_type, const std::vector<std::string>& names) {
-  const auto lower = [](std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
-  };
   std::set<int> dropped;
   for (const std::string& name : names) {
     std::vector<int> exact, alike;
     for (int i = 0; i < static_cast<int>(row_type.size()); ++i) {
       if (row_type[i].name == name) exact.push_back(i);
-      if (lower(row_type[i].name) == lower(name)) alike.push_back(i);
+      if (lower_case(row_type[i].name) == lower_case(name)) alike.push_back(i);
     }
     const std::vector<int>& found = exact.empty() ? alike : exact;
     if (found.size() != 1) {

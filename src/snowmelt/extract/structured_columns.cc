@@ -5,7 +5,6 @@
 
 #include "snowmelt/extract/column_plan.h"
 #include "snowmelt/extract/wire_arrays.h"
-#include "snowmelt/storage/durable_file.h"
 #include "snowmelt/storage/json_text.h"
 
 namespace snowmelt {
@@ -53,14 +52,6 @@ ArrayPtr convert_map(const ColumnPlan& plan, const arrow::MapArray& maps, int64_
   return arrow::MakeArray(std::move(data));
 }
 
-// JSON has no bytes: hexadecimal, as Snowflake's own TO_JSON writes them.
-ArrayPtr hex_texts(const arrow::BinaryArray& bytes) {
-  arrow::StringBuilder builder;
-  for (int64_t i = 0; i < bytes.length(); ++i)
-    take(bytes.IsNull(i) ? builder.AppendNull() : builder.Append(to_hex(bytes.GetView(i))));
-  return take(builder.Finish());
-}
-
 ArrayPtr member(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row) {
   switch (wire->type_id()) {
     case arrow::Type::STRUCT:
@@ -71,6 +62,7 @@ ArrayPtr member(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row)
     default: break;
   }
   ArrayPtr values = convert_by_kind(plan, wire, first_row);
+  // JSON has no bytes: hexadecimal, as Snowflake's own TO_JSON writes them.
   return values->type_id() == arrow::Type::BINARY ? hex_texts(static_cast<const arrow::BinaryArray&>(*values)) : values;
 }
 

@@ -7,13 +7,25 @@
 
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
+#include "snowmelt/names.h"
 
 namespace snowmelt {
 namespace {
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
+std::string quote_literal(const std::string& text) {
+  std::string quoted = "'";
+  for (const char c : text) {
+    if (c == '\'' || c == '\\') quoted += c;  // Snowflake reads backslash escapes in literals
+    quoted += c;
+  }
+  return quoted + "'";
+}
+
+std::string quote_identifier(const std::string& name) {
+  if (fold_to_postgres(name) != name) return name;  // folds up again by itself
+  std::string quoted = "\"";
+  for (const char c : name) quoted += c == '"' ? "\"\"" : std::string(1, c);
+  return quoted + "\"";
 }
 
 // Rows of SHOW and DESCRIBE by the names of their columns: Snowflake adds columns to them from release to release.
@@ -22,7 +34,7 @@ class NamedRows {
   NamedRows(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& sql) {
     const auto cursor = connection->cursor();
     cursor->execute(sql);
-    for (const ColumnDescription& column : cursor->description()) places_.emplace(lower(column.name), places_.size());
+    for (const ColumnDescription& column : cursor->description()) places_.emplace(lower_case(column.name), places_.size());
     while (auto row = cursor->fetchone()) rows_.push_back(std::move(*row));
   }
   const std::vector<Row>& rows() const { return rows_; }
@@ -54,31 +66,18 @@ void read_columns(const std::shared_ptr<SnowflakeConnection>& connection, const 
 }
 
 void read_comment(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& source, TableMetadata& metadata) {
-  const std::vector<std::string> parts = parse_name(source, Fold::upper);
-  const std::string database = parts.size() == 3 ? quote_snowflake_identifier(parts[0]) + "." : "";
-  const std::string schema = parts.size() >= 2 ? quote_snowflake_literal(parts[parts.size() - 2]) : "current_schema()";
-  const NamedRows tables(connection, fmt::format("select COMMENT from {}INFORMATION_SCHEMA.TABLES where TABLE_SCHEMA = {} and "
-                                                 "TABLE_NAME = {}",
-                                                 database, schema, quote_snowflake_literal(parts.back())));
+  const NamedRows tables(connection, tables_query("COMMENT", source));
   if (tables.rows().size() == 1) metadata.comment = tables.text(tables.rows()[0], "comment");
 }
 
 }  // namespace
 
-std::string quote_snowflake_literal(const std::string& text) {
-  std::string quoted = "'";
-  for (const char c : text) {
-    if (c == '\'' || c == '\\') quoted += c;  // Snowflake reads backslash escapes in literals
-    quoted += c;
-  }
-  return quoted + "'";
-}
-
-std::string quote_snowflake_identifier(const std::string& name) {
-  if (fold_to_postgres(name) != name) return name;  // folds up again by itself
-  std::string quoted = "\"";
-  for (const char c : name) quoted += c == '"' ? "\"\"" : std::string(1, c);
-  return quoted + "\"";
+std::string tables_query(const std::string& columns, const std::string& source) {
+  const std::vector<std::string> parts = parse_name(source, Fold::upper);
+  const std::string database = parts.size() == 3 ? quote_identifier(parts[0]) + "." : "";
+  const std::string schema = parts.size() >= 2 ? quote_literal(parts[parts.size() - 2]) : "current_schema()";
+  return fmt::format("select {} from {}INFORMATION_SCHEMA.TABLES where TABLE_SCHEMA = {} and TABLE_NAME = {}", columns, database,
+                     schema, quote_literal(parts.back()));
 }
 
 TableMetadata read_table_metadata(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& source,

@@ -14,8 +14,7 @@ namespace snowmelt {
 TableMetadata read_table_metadata(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& source,
                                   const std::stop_token& stop) noexcept;
 
-// A text literal and a name as Snowflake reads them.
-std::string quote_snowflake_literal(const std::string& text);
-std::string quote_snowflake_identifier(const std::string& name);
+// Asks INFORMATION_SCHEMA.TABLES, with the quoting of Snowflake, for `columns` of the one table that `source` names.
+std::string tables_query(const std::string& columns, const std::string& source);
 
 }  // namespace snowmelt

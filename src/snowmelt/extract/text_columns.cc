@@ -198,15 +198,18 @@ ArrayPtr convert_text_values(const ColumnPlan& plan, const std::vector<Row>& row
   return plain_text(plan, rows, first_row);
 }
 
+ArrayPtr hex_texts(const arrow::BinaryArray& bytes) {
+  arrow::StringBuilder builder;
+  for (int64_t i = 0; i < bytes.length(); ++i)
+    take(bytes.IsNull(i) ? builder.AppendNull() : builder.Append(to_hex(bytes.GetView(i))));
+  return take(builder.Finish());
+}
+
 ArrayPtr convert_geography(const ColumnPlan& plan, const ArrayPtr& wire) {
   if (wire->type_id() == arrow::Type::STRING) return wire;
   if (wire->type_id() != arrow::Type::BINARY) throw_wire_type(plan, *wire->type());
   // WKB and EWKB output formats: as hex, the text that PostGIS reads, so that the column is text whatever the session says.
-  const auto& values = static_cast<const arrow::BinaryArray&>(*wire);
-  arrow::StringBuilder builder;
-  for (int64_t i = 0; i < values.length(); ++i)
-    take(values.IsNull(i) ? builder.AppendNull() : builder.Append(to_hex(values.GetView(i))));
-  return take(builder.Finish());
+  return hex_texts(static_cast<const arrow::BinaryArray&>(*wire));
 }
 
 ArrayPtr convert_vector(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row) {

@@ -10,6 +10,7 @@
 
 #include "snowmelt/error.h"
 #include "snowmelt/load/type_map.h"
+#include "snowmelt/names.h"
 #include "snowmelt/storage/json_text.h"
 
 namespace snowmelt {
@@ -51,18 +52,13 @@ std::shared_ptr<arrow::DataType> decoded_type(const std::shared_ptr<arrow::DataT
   }
 }
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
 // The field that a name of the configuration means: exactly, else without regard to case where only one answers. -1: none.
 int field_named(const arrow::Schema& schema, const std::string& name) {
   const int exact = schema.GetFieldIndex(name);
   if (exact >= 0) return exact;
   int found = -1;
   for (int i = 0; i < schema.num_fields(); ++i) {
-    if (lower(schema.field(i)->name()) != lower(name)) continue;
+    if (lower_case(schema.field(i)->name()) != lower_case(name)) continue;
     if (found >= 0) return -1;
     found = i;
   }

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "snowmelt/error.h"
+#include "snowmelt/names.h"
 
 namespace snowmelt {
 namespace {
@@ -305,13 +306,9 @@ const TargetColumn* find_target(const std::vector<TargetColumn>& target, const s
   for (const TargetColumn& column : target) {
     if (column.name == name) return &column;
   }
-  const auto lower = [](std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
-  };
   const TargetColumn* found = nullptr;
   for (const TargetColumn& column : target) {
-    if (lower(column.name) != lower(name)) continue;
+    if (lower_case(column.name) != lower_case(name)) continue;
     if (found != nullptr) return nullptr;
     found = &column;
   }
