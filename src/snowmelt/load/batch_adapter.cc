@@ -298,12 +298,24 @@ std::shared_ptr<arrow::RecordBatch> BatchAdapter::adapt(const arrow::RecordBatch
   return arrow::RecordBatch::Make(schema_, batch.num_rows(), std::move(columns));
 }
 
+namespace {
+
+bool shortens(const LoadOptions& options) {
+  return options.on_subsecond == SubsecondMode::truncate || options.on_subsecond == SubsecondMode::round;
+}
+
+}  // namespace
+
+bool changes_values(const LoadOptions& options) {
+  return options.columns.on_nul != NulMode::error || options.columns.on_out_of_range != RangeMode::error || shortens(options);
+}
+
 std::shared_ptr<arrow::RecordBatch> apply_policies(const std::vector<EncoderColumn>& columns, const LoadOptions& options,
                                                    std::shared_ptr<arrow::RecordBatch> batch, int64_t first_row,
                                                    PolicyCounts& counts) {
+  if (!changes_values(options)) return batch;
   const ColumnChoices& choices = options.columns;
-  const bool shorten = options.on_subsecond == SubsecondMode::truncate || options.on_subsecond == SubsecondMode::round;
-  if (choices.on_nul == NulMode::error && choices.on_out_of_range == RangeMode::error && !shorten) return batch;
+  const bool shorten = shortens(options);
   std::vector<std::shared_ptr<arrow::ArrayData>> data = batch->column_data();
   for (const EncoderColumn& column : columns) {
     std::shared_ptr<arrow::ArrayData>& values = data[static_cast<size_t>(column.field)];

@@ -50,6 +50,8 @@ class BatchAdapter {
   std::shared_ptr<arrow::Schema> schema_;
 };
 
+// Whether the policies may change values at all.
+bool changes_values(const LoadOptions& options);
 // The policies on_nul, on_subsecond and on_out_of_range, for the columns that are about to be encoded. What they changed is
 // counted.
 std::shared_ptr<arrow::RecordBatch> apply_policies(const std::vector<EncoderColumn>& columns, const LoadOptions& options,

@@ -39,6 +39,9 @@ struct CodecScratch {
   std::vector<uint8_t*> positions;  // … and where they go
   std::vector<int64_t> row_numbers;
   std::unique_ptr<CodecScratch> child;
+  std::shared_ptr<arrow::ArrayData> dictionary;  // the one whose fields are in `bytes` …
+  std::vector<uint32_t> starts;                  // … beginning here; one more than there are
+  std::shared_ptr<arrow::ArrayData> plain;       // the block's values one by one, where the dictionary holds a refused one
 };
 
 struct ColumnCodec {
@@ -167,5 +170,8 @@ const ColumnCodec* timetz_codec(const arrow::DataType& from);    // text with an
 const ColumnCodec* vector_codec(const arrow::DataType& from);    // lists of numbers; length_max is the dimension
 const ColumnCodec* geometry_codec(const arrow::DataType& from);  // (E)WKB, or its hexadecimal text
 const ColumnCodec* array_codec(const arrow::DataType& from);     // EncoderColumn::element does the elements
+
+// For blocks of dictionary<int32, T>, of any column whose own codec reads T: that one makes each entry's field once.
+const ColumnCodec& dictionary_codec();
 
 }  // namespace snowmelt

@@ -76,12 +76,15 @@ void CopyEncoder::encode_block(const arrow::RecordBatch& batch, int64_t begin, i
     const arrow::ArrayData& data = *batch.column_data(column.field);
     return ColumnBlock{.data = data, .begin = data.offset + begin, .rows = rows, .first_row = first_row};
   };
+  const auto codec_of = [](const EncoderColumn& column, const ColumnBlock& block) -> const ColumnCodec& {
+    return block.data.type->id() == arrow::Type::DICTIONARY ? dictionary_codec() : *column.codec;
+  };
   std::optional<ValueError> refused;
   for (size_t c = 0; c < columns_.size(); ++c) {
     const ColumnBlock block = block_of(columns_[c]);
     try {
       require_not_null(columns_[c], block);
-      columns_[c].codec->measure(columns_[c], block, sizes_.data(), scratch_[c]);
+      codec_of(columns_[c], block).measure(columns_[c], block, sizes_.data(), scratch_[c]);
     } catch (const ValueError& offender) {  // each column's first offender of this block is named in one breath
       refused ? refused->add_offender(offender) : void(refused.emplace(offender));
     }
@@ -104,8 +107,10 @@ void CopyEncoder::encode_block(const arrow::RecordBatch& batch, int64_t begin, i
     positions_[i] = at + 2;
     at += sizes_[i];
   }
-  for (size_t c = 0; c < columns_.size(); ++c)
-    columns_[c].codec->write(columns_[c], block_of(columns_[c]), positions_.data(), scratch_[c]);
+  for (size_t c = 0; c < columns_.size(); ++c) {
+    const ColumnBlock block = block_of(columns_[c]);
+    codec_of(columns_[c], block).write(columns_[c], block, positions_.data(), scratch_[c]);
+  }
 }
 
 }  // namespace snowmelt

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "snowmelt/error.h"
@@ -317,6 +318,70 @@ TEST(CopyEncoder, NullInANotNullColumnIsRefused) {
   } catch (const ValueError& error) {
     EXPECT_EQ(error.code(), "copy.null_in_not_null");
     EXPECT_EQ(error.where(), "column c, row 2");
+  }
+}
+
+std::shared_ptr<arrow::Array> texts(const std::vector<std::optional<std::string>>& values) {
+  arrow::StringBuilder builder;
+  for (const auto& value : values) EXPECT_TRUE((value ? builder.Append(*value) : builder.AppendNull()).ok());
+  return builder.Finish().ValueOrDie();
+}
+
+// The plain array's values by index: every entry of `entries` may be meant by any row, or by none.
+std::shared_ptr<arrow::Array> as_dictionary(const std::shared_ptr<arrow::Array>& entries, const std::vector<int>& rows) {
+  arrow::Int32Builder indices;
+  for (const int row : rows) EXPECT_TRUE((row < 0 ? indices.AppendNull() : indices.Append(row)).ok());
+  const auto type = arrow::dictionary(arrow::int32(), entries->type());
+  return arrow::DictionaryArray::FromArrays(type, indices.Finish().ValueOrDie(), entries).ValueOrDie();
+}
+
+std::string encode_dictionary(const std::string& target, const std::shared_ptr<arrow::Array>& entries,
+                              const std::vector<int>& rows) {
+  // The columns are made for plain text: whether a batch has a dictionary is known with the batch.
+  const auto columns = encoder_for(arrow::schema({arrow::field("c", arrow::utf8())}), {target_type(target)});
+  const auto array = as_dictionary(entries, rows);
+  const auto schema = arrow::schema({arrow::field("c", array->type())});
+  return encode(columns, arrow::RecordBatch::Make(schema, array->length(), {array}));
+}
+
+TEST(CopyEncoder, DictionariesGiveTheBytesOfTheirValues) {
+  const auto entries = texts({"R", "", "DELIVER IN PERSON, and a text of more than 32 bytes", "é"});
+  const std::vector<int> rows{0, 2, -1, 3, 1, 0, 2};
+  const auto plain = texts({"R", "DELIVER IN PERSON, and a text of more than 32 bytes", std::nullopt, "é", "", "R",
+                            "DELIVER IN PERSON, and a text of more than 32 bytes"});
+  EXPECT_EQ(encode_dictionary("text", entries, rows), encode_one(plain, target_type("text")));
+  EXPECT_EQ(encode_dictionary("jsonb", texts({"{}", "[1]"}), {1, 0, -1}),
+            encode_one(texts({"[1]", "{}", std::nullopt}), target_type("jsonb")));
+  EXPECT_EQ(
+      encode_dictionary("uuid", texts({"00112233-4455-6677-8899-aabbccddeeff"}), {0, 0}),
+      encode_one(texts({"00112233-4455-6677-8899-aabbccddeeff", "00112233-4455-6677-8899-aabbccddeeff"}), target_type("uuid")));
+}
+
+TEST(CopyEncoder, ADictionaryThatChangesIsMadeAnew) {
+  const auto columns = encoder_for(arrow::schema({arrow::field("c", arrow::utf8())}), {target_type("text")});
+  CopyEncoder encoder(columns);
+  CopyBuffer buffer;
+  std::string wanted;
+  for (const auto& entries : {texts({"a", "b"}), texts({"cc", "dd"}), texts({"e"})}) {
+    const auto array = as_dictionary(entries, {0, 0});
+    encoder.encode(*arrow::RecordBatch::Make(arrow::schema({arrow::field("c", array->type())}), 2, {array}), 1, buffer);
+    const std::string value(static_cast<const arrow::StringArray&>(*entries).GetView(0));
+    wanted += encode_one(texts({value, value}), target_type("text"));
+  }
+  EXPECT_EQ(hex(buffer.bytes()), wanted);
+}
+
+TEST(CopyEncoder, ARefusedEntryIsNamedByTheRowThatHasIt) {
+  const auto entries = texts({"good", std::string("a\0b", 3)});
+  EXPECT_EQ(encode_dictionary("text", entries, {0, -1, 0}),
+            encode_one(texts({"good", std::nullopt, "good"}), target_type("text")))
+      << "no row has the refused entry";
+  try {
+    encode_dictionary("text", entries, {0, -1, 1, 1});
+    FAIL() << "a NUL was taken";
+  } catch (const ValueError& error) {
+    EXPECT_EQ(error.code(), "copy.nul_in_text");
+    EXPECT_EQ(error.where(), "column c, row 3");
   }
 }
 

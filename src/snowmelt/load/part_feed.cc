@@ -3,27 +3,65 @@
 #include <utility>
 
 namespace snowmelt {
+namespace {
 
-PartFeed::PartFeed(PartSource& parts, const LoadOptions& options, std::unique_ptr<ParquetPartReader> first,
-                   std::string first_file)
-    : parts_(parts), options_(options), first_(std::move(first)), first_file_(std::move(first_file)) {}
+// A piece is opened anew (its footer is parsed), which takes some tens of microseconds.
+constexpr int64_t kPieceRowsMin = 64 << 10;
 
-PartFeed::Item PartFeed::numbered(std::unique_ptr<ParquetPartReader> reader, std::string file) {
-  const int64_t first_row = rows_ + 1;
-  rows_ += reader->rows();
-  return {std::move(reader), std::move(file), first_row};
+}  // namespace
+
+std::unique_ptr<ParquetPartReader> open_part(const PartSource::Part& part, const LoadOptions& options) {
+  // A policy looks at each value, and few other loads have one.
+  return std::make_unique<ParquetPartReader>(part.file, options.password, part.salt,
+                                             PartReaderOptions{.dictionaries = !changes_values(options)});
+}
+
+// A key is derived from its password at each opening, which takes a tenth of a second: encrypted files stay whole.
+PartFeed::PartFeed(PartSource& parts, const LoadOptions& options, PartSource::Part first,
+                   std::unique_ptr<ParquetPartReader> opened, bool shared)
+    : parts_(parts),
+      options_(options),
+      shared_(shared && !options.password),
+      part_(std::move(first)),
+      opened_(std::move(opened)) {
+  cut();
+}
+
+// The opened part's pieces.
+void PartFeed::cut() {
+  const std::vector<int64_t> groups = opened_->row_group_rows();
+  Piece piece{.first_row = rows_ + 1};
+  int64_t rows = 0;
+  for (int group = 0; group < static_cast<int>(groups.size()); ++group) {
+    rows += groups[static_cast<size_t>(group)];
+    if (!shared_ || rows < kPieceRowsMin) continue;
+    piece.end = group + 1;
+    pieces_.push_back(piece);
+    piece = {.begin = piece.end, .end = piece.end, .first_row = piece.first_row + rows};
+    rows = 0;
+  }
+  piece.end = static_cast<int>(groups.size());
+  if (rows > 0 || pieces_.empty()) pieces_.push_back(piece);
+  rows_ += opened_->rows();
 }
 
 std::optional<PartFeed::Item> PartFeed::next() {
   std::lock_guard lock(mutex_);
   if (stopped_ || ended_) return std::nullopt;
-  if (first_) return numbered(std::move(first_), std::move(first_file_));
-  const auto part = parts_.next();
-  if (!part) {
-    ended_ = true;
-    return std::nullopt;
+  if (pieces_.empty()) {
+    part_ = parts_.next();
+    ended_ = !part_;
+    if (ended_) return std::nullopt;
+    opened_ = open_part(*part_, options_);
+    cut();
   }
-  return numbered(std::make_unique<ParquetPartReader>(part->file, options_.password, part->salt), part->file.string());
+  const Piece piece = pieces_.front();
+  pieces_.pop_front();
+  Item item{.reader = opened_ ? std::move(opened_) : open_part(*part_, options_),
+            .file = part_->file.string(),
+            .first_row = piece.first_row};
+  item.reader->select_row_groups(piece.begin, piece.end);
+  return item;
 }
 
 }  // namespace snowmelt

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -25,8 +26,11 @@ using FilePlanner = std::function<std::shared_ptr<const FilePlan>(const ParquetP
 // Safe for several threads. Rows are numbered through the whole table, whoever encodes them.
 class PartFeed {
  public:
+  // With several takers (`shared`) a file is given out in pieces of some row groups, so that all of them end at the same time:
+  // with whole files, two connections had five and four of lineitem's nine, and one of them idled for half a second of four.
   // `first` is opened already, for its schema.
-  PartFeed(PartSource& parts, const LoadOptions& options, std::unique_ptr<ParquetPartReader> first, std::string first_file);
+  PartFeed(PartSource& parts, const LoadOptions& options, PartSource::Part first, std::unique_ptr<ParquetPartReader> opened,
+           bool shared);
 
   struct Item {
     std::unique_ptr<ParquetPartReader> reader;
@@ -35,20 +39,30 @@ class PartFeed {
   };
   // nullopt at the end, and once stop() was called. May wait for the next part; throws what stopped its producer.
   std::optional<Item> next();
-  // No further file is given out: one of several encoders has failed.
+  // Nothing further is given out: one of several encoders has failed.
   void stop() { stopped_ = true; }
 
  private:
-  Item numbered(std::unique_ptr<ParquetPartReader> reader, std::string file);
+  struct Piece {
+    int begin = 0;  // row groups [begin, end)
+    int end = 0;
+    int64_t first_row = 1;
+  };
+  void cut();
 
   PartSource& parts_;
   const LoadOptions& options_;
+  const bool shared_;
   std::mutex mutex_;
-  std::unique_ptr<ParquetPartReader> first_;
-  std::string first_file_;
-  int64_t rows_ = 0;
+  std::optional<PartSource::Part> part_;       // whose pieces are given out
+  std::unique_ptr<ParquetPartReader> opened_;  // the part's reader, until its first piece takes it
+  std::deque<Piece> pieces_;
   bool ended_ = false;
+  int64_t rows_ = 0;
   std::atomic<bool> stopped_{false};
 };
+
+// As the loader reads every part.
+std::unique_ptr<ParquetPartReader> open_part(const PartSource::Part& part, const LoadOptions& options);
 
 }  // namespace snowmelt

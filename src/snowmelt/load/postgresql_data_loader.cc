@@ -68,11 +68,11 @@ class Load {
       : connection_(connection), parts_(parts), target_(target), options_(options) {}
 
   int64_t operator()(const PartSource::Part& first) {
-    auto reader = std::make_unique<ParquetPartReader>(first.file, options_.password, first.salt);
+    auto reader = open_part(first, options_);
     const auto schema = parts_.merged_schema(options_.password);
     const BatchAdapter adapter = adapter_for(schema ? *schema : *reader->schema(), *reader, first.file.string());
     const std::vector<std::shared_ptr<PostgresConnection>> others = open_others(first, reader->rows());
-    PartFeed feed(parts_, options_, std::move(reader), first.file.string());
+    PartFeed feed(parts_, options_, first, std::move(reader), others.size() > 1);
 
     std::optional<StagingTable> staging;  // dropped, if it has to be, after the transaction has let go of it
     LoadTransaction transaction(connection_);

@@ -59,14 +59,20 @@ class ParquetPartWriter {
 // What a field is in our files: "INT64 Decimal(precision=12, scale=2)", for docs/types.md.
 std::string parquet_type_text(const arrow::Field& field);
 
+struct PartReaderOptions {
+  int64_t batch_rows = 0;  // 0: 16,384, fewer for many columns
+  // utf8 columns that the file keeps as dictionaries throughout come as dictionary<int32, utf8>; schema() says utf8 all the same.
+  bool dictionaries = false;
+};
+
 // Reads a Parquet file, ours or another writer's, in batches. Decimals come in their smallest Arrow carrier
 // (decimal32/64/128/256).
 class ParquetPartReader {
  public:
   // Throws FileError naming the file: missing, cut short, not Parquet, encrypted without or with the wrong password.
-  // `batch_rows` 0: 16,384, fewer for many columns. An empty `salt_hex` means the one that an encrypted file carries itself.
+  // An empty `salt_hex` means the one that an encrypted file carries itself.
   ParquetPartReader(const std::filesystem::path& file, const std::optional<Secret>& password, const std::string& salt_hex,
-                    int64_t batch_rows = 0);
+                    const PartReaderOptions& options = {});
   ~ParquetPartReader();
 
   const std::shared_ptr<arrow::Schema>& schema() const;
@@ -74,6 +80,10 @@ class ParquetPartReader {
   // types say so, else empty words; no columns at all where none says anything.
   const std::vector<SourceColumn>& source_columns() const;
   int64_t rows() const;
+  // Of each row group.
+  std::vector<int64_t> row_group_rows() const;
+  // next() gives these row groups only, [begin, end). Before the first next().
+  void select_row_groups(int begin, int end);
   // nullptr at the end.
   std::shared_ptr<arrow::RecordBatch> next();
 

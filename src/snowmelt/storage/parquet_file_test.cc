@@ -1,5 +1,6 @@
 #include "snowmelt/storage/parquet_file.h"
 
+#include <arrow/compute/api.h>
 #include <arrow/extension/json.h>
 #include <arrow/io/file.h>
 #include <gtest/gtest.h>
@@ -82,7 +83,7 @@ TEST(ParquetFile, every_type_comes_back_in_its_own_carrier) {
   EXPECT_EQ(part.bytes, static_cast<int64_t>(fs::file_size(directory.path() / part.file)));
   verify_part(directory.path(), part);
 
-  ParquetPartReader reader(directory.path() / part.file, std::nullopt, "", 4);
+  ParquetPartReader reader(directory.path() / part.file, std::nullopt, "", {.batch_rows = 4});
   EXPECT_EQ(reader.rows(), 9);
   EXPECT_TRUE(reader.schema()->Equals(*example_schema(), /*check_metadata=*/false)) << reader.schema()->ToString();
   ASSERT_EQ(reader.source_columns().size(), 16U);
@@ -93,6 +94,55 @@ TEST(ParquetFile, every_type_comes_back_in_its_own_carrier) {
   const auto example = example_batch(example_schema());
   const auto expected = arrow::Table::FromRecordBatches({example, example, example}).ValueOrDie();
   EXPECT_TRUE(table->Equals(*expected)) << table->ToString();
+}
+
+TEST(ParquetFile, texts_that_repeat_can_be_read_as_dictionaries) {
+  const TestDirectory directory;
+  const auto schema = arrow::schema({arrow::field("FEW", arrow::utf8()), arrow::field("MANY", arrow::utf8())});
+  arrow::StringBuilder few, many;
+  constexpr int kRows = 20'000;  // MANY's dictionary passes its limit and is given up
+  for (int i = 0; i < kRows; ++i) {
+    ASSERT_TRUE((i % 7 == 0 ? few.AppendNull() : few.Append(i % 2 == 0 ? "even" : "odd")).ok());
+    ASSERT_TRUE(many.Append("the text of row number " + std::to_string(i)).ok());
+  }
+  const auto batch = arrow::RecordBatch::Make(schema, kRows, {few.Finish().ValueOrDie(), many.Finish().ValueOrDie()});
+  ParquetPartWriter writer(directory.path(), "p.parquet", schema, columns_of(*schema), {});
+  writer.write_row_group({batch});
+  writer.finish();
+
+  ParquetPartReader reader(directory.path() / "p.parquet", std::nullopt, "", {.dictionaries = true});
+  EXPECT_TRUE(reader.schema()->Equals(*schema, /*check_metadata=*/false)) << reader.schema()->ToString();
+  int64_t row = 0;
+  while (const auto read = reader.next()) {
+    EXPECT_EQ(read->column_data(0)->type->id(), arrow::Type::DICTIONARY);
+    EXPECT_EQ(read->column_data(1)->type->id(), arrow::Type::STRING);
+    const auto plain = arrow::compute::Cast(*arrow::MakeArray(read->column_data(0)), arrow::utf8()).ValueOrDie();
+    EXPECT_TRUE(plain->Equals(batch->column(0)->Slice(row, read->num_rows()))) << row;
+    EXPECT_TRUE(read->column(1)->Equals(batch->column(1)->Slice(row, read->num_rows()))) << row;
+    row += read->num_rows();
+  }
+  EXPECT_EQ(row, kRows);
+}
+
+TEST(ParquetFile, row_groups_can_be_picked) {
+  const TestDirectory directory;
+  const auto schema = arrow::schema({arrow::field("N", arrow::int64())});
+  ParquetPartWriter writer(directory.path(), "p.parquet", schema, columns_of(*schema), {});
+  for (int64_t group = 0; group < 4; ++group) {
+    arrow::Int64Builder builder;
+    for (int64_t i = 0; i <= group; ++i) ASSERT_TRUE(builder.Append(10 * group + i).ok());
+    writer.write_row_group({arrow::RecordBatch::Make(schema, group + 1, {builder.Finish().ValueOrDie()})});
+  }
+  writer.finish();
+  ParquetPartReader reader(directory.path() / "p.parquet", std::nullopt, "");
+  EXPECT_EQ(reader.row_group_rows(), (std::vector<int64_t>{1, 2, 3, 4}));
+  reader.select_row_groups(1, 3);
+  std::vector<int64_t> values;
+  while (const auto batch = reader.next()) {
+    const auto& array = static_cast<const arrow::Int64Array&>(*batch->column(0));
+    values.insert(values.end(), array.raw_values(), array.raw_values() + array.length());
+  }
+  EXPECT_EQ(values, (std::vector<int64_t>{10, 11, 20, 21, 22}));
 }
 
 TEST(ParquetFile, row_groups_can_be_written_column_by_column) {

@@ -149,6 +149,43 @@ std::vector<int> int96_fields(const parquet::SchemaDescriptor& parquet_schema) {
   return fields;
 }
 
+bool is_dictionary_page(parquet::Encoding::type encoding) {
+  return encoding == parquet::Encoding::RLE_DICTIONARY || encoding == parquet::Encoding::PLAIN_DICTIONARY;
+}
+
+// A dictionary is copied for each batch, so a large one costs more than it saves. Compressed.
+constexpr int64_t kDictionaryPageBytesMax = 16 << 10;
+
+// Whether the column has small dictionaries and no data page gave its one up. A writer that does not count its pages by encoding
+// has none, as far as this knows.
+bool is_all_dictionary(const parquet::FileMetaData& metadata, int column) {
+  for (int group = 0; group < metadata.num_row_groups(); ++group) {
+    const auto chunk = metadata.RowGroup(group)->ColumnChunk(column);
+    if (chunk->has_dictionary_page() && chunk->data_page_offset() - chunk->dictionary_page_offset() > kDictionaryPageBytesMax)
+      return false;
+    bool any = false;
+    for (const parquet::PageEncodingStats& pages : chunk->encoding_stats()) {
+      if (pages.page_type == parquet::PageType::DICTIONARY_PAGE || pages.count == 0) continue;
+      if (!is_dictionary_page(pages.encoding)) return false;
+      any = true;
+    }
+    if (!any && chunk->num_values() != 0) return false;
+  }
+  return true;
+}
+
+// Top-level text columns that can be read without making each value.
+std::vector<int> dictionary_columns(const parquet::FileMetaData& metadata) {
+  std::vector<int> columns;
+  for (int i = 0; i < metadata.num_columns(); ++i) {
+    const parquet::ColumnDescriptor& column = *metadata.schema()->Column(i);
+    if (column.max_repetition_level() == 0 && column.max_definition_level() <= 1 && column.path()->ToDotVector().size() == 1 &&
+        column.logical_type()->is_string() && is_all_dictionary(metadata, i))
+      columns.push_back(i);
+  }
+  return columns;
+}
+
 }  // namespace
 
 struct ParquetPartReader::Impl {
@@ -207,7 +244,7 @@ struct ParquetPartReader::Impl {
     return properties;
   }
 
-  void open(const std::optional<Secret>& password, const std::string& salt_hex, int64_t batch_rows) {
+  void open(const std::optional<Secret>& password, const std::string& salt_hex, const PartReaderOptions& options) {
     auto opened = arrow::io::ReadableFile::Open(file.string());
     if (!opened.ok()) throw_file_error("open the file", file, errno == 0 ? ENOENT : errno);
     std::shared_ptr<arrow::io::ReadableFile> input = std::move(opened).ValueUnsafe();
@@ -221,24 +258,36 @@ struct ParquetPartReader::Impl {
       parquet::arrow::FileReaderBuilder builder;
       const arrow::Status status = guarded([&] { return builder.Open(input, reader_properties(password, salt_hex)); });
       if (!status.ok()) fail(status.message());
-      const int64_t columns_count = std::max(builder.raw_reader()->metadata()->num_columns(), 1);
-      arrow_properties.set_batch_size(batch_rows > 0 ? batch_rows
-                                                     : std::clamp(kBatchValuesMax / columns_count, kBatchRowsMin, kBatchRowsMax));
+      const parquet::FileMetaData& metadata = *builder.raw_reader()->metadata();
+      const int64_t columns_count = std::max(metadata.num_columns(), 1);
+      arrow_properties.set_batch_size(options.batch_rows > 0
+                                          ? options.batch_rows
+                                          : std::clamp(kBatchValuesMax / columns_count, kBatchRowsMin, kBatchRowsMax));
+      if (options.dictionaries) {
+        for (const int column : dictionary_columns(metadata)) arrow_properties.set_read_dictionary(column, true);
+      }
       return check(guarded([&] { return builder.properties(arrow_properties)->Build(); }));
     };
     reader = build(arrow::TimeUnit::MICRO);
-    batches = check(guarded([&] { return reader->GetRecordBatchReader(); }));
     const parquet::FileMetaData& metadata = *reader->parquet_reader()->metadata();
     rows = metadata.num_rows();
     columns = parse_source_columns(file, metadata.key_value_metadata());
     hybrid_calendar = in_hybrid_calendar(metadata);
     int96 = int96_fields(*metadata.schema());
-    if (!int96.empty()) {
-      nanos_reader = build(arrow::TimeUnit::NANO);
-      nanos = check(guarded([&] { return nanos_reader->GetRecordBatchReader(); }));
-    }
-    plain_schema();
+    if (!int96.empty()) nanos_reader = build(arrow::TimeUnit::NANO);
+    select(0, metadata.num_row_groups());
+    plain_schema(options.dictionaries);
     if (columns.empty()) columns = foreign_columns(*metadata.schema(), *schema);
+  }
+
+  void select(int begin, int end) {
+    std::vector<int> groups;
+    for (int group = begin; group < end; ++group) groups.push_back(group);
+    batches = check(guarded([&] { return reader->GetRecordBatchReader(groups); }));
+    if (nanos_reader) nanos = check(guarded([&] { return nanos_reader->GetRecordBatchReader(groups); }));
+    const parquet::FileMetaData& metadata = *reader->parquet_reader()->metadata();
+    rows_read = 0;
+    for (int group = 0; group < begin; ++group) rows_read += metadata.RowGroup(group)->num_rows();
   }
 
   // The file's INT96 columns as instants where Spark wrote them, and refused where a value has digits below the microsecond.
@@ -289,10 +338,16 @@ struct ParquetPartReader::Impl {
     }
   }
 
-  void plain_schema() {
+  void plain_schema(bool dictionaries) {
     schema = batches->schema();
     arrow::FieldVector fields;
+    bool any_dictionary = false;
     for (const auto& field : schema->fields()) {
+      if (dictionaries && field->type()->Equals(*arrow::dictionary(arrow::int32(), arrow::utf8()))) {
+        fields.push_back(field->WithType(arrow::utf8()));
+        any_dictionary = true;
+        continue;
+      }
       const auto type = storage_type(field->type());
       if (!type->Equals(*field->type())) has_extensions = true;
       fields.push_back(field->WithType(type));
@@ -302,16 +357,16 @@ struct ParquetPartReader::Impl {
         fields[static_cast<size_t>(i)] =
             fields[static_cast<size_t>(i)]->WithType(arrow::timestamp(arrow::TimeUnit::MICRO, "UTC"));
     }
-    if (has_extensions || !int96.empty()) schema = arrow::schema(std::move(fields), schema->metadata());
+    if (has_extensions || any_dictionary || !int96.empty()) schema = arrow::schema(std::move(fields), schema->metadata());
   }
 };
 
 ParquetPartReader::ParquetPartReader(const fs::path& file, const std::optional<Secret>& password, const std::string& salt_hex,
-                                     int64_t batch_rows)
+                                     const PartReaderOptions& options)
     : impl_(std::make_unique<Impl>()) {
   impl_->file = file;
   try {
-    impl_->open(password, salt_hex, batch_rows);
+    impl_->open(password, salt_hex, options);
   } catch (FileError& error) {
     if (error.where().empty()) error.add_where(file.string());  // the salt's error knows no file
     throw;
@@ -324,6 +379,15 @@ const std::shared_ptr<arrow::Schema>& ParquetPartReader::schema() const { return
 const std::vector<SourceColumn>& ParquetPartReader::source_columns() const { return impl_->columns; }
 int64_t ParquetPartReader::rows() const { return impl_->rows; }
 
+std::vector<int64_t> ParquetPartReader::row_group_rows() const {
+  const parquet::FileMetaData& metadata = *impl_->reader->parquet_reader()->metadata();
+  std::vector<int64_t> rows;
+  for (int group = 0; group < metadata.num_row_groups(); ++group) rows.push_back(metadata.RowGroup(group)->num_rows());
+  return rows;
+}
+
+void ParquetPartReader::select_row_groups(int begin, int end) { impl_->select(begin, end); }
+
 std::shared_ptr<arrow::RecordBatch> ParquetPartReader::next() {
   std::shared_ptr<arrow::RecordBatch> batch = impl_->check(impl_->guarded([&] { return impl_->batches->Next(); }));
   if (batch && !impl_->int96.empty()) batch = impl_->checked_int96(batch);
@@ -332,7 +396,9 @@ std::shared_ptr<arrow::RecordBatch> ParquetPartReader::next() {
   if (!batch || !impl_->has_extensions) return batch;
   std::vector<std::shared_ptr<arrow::ArrayData>> columns;
   for (int i = 0; i < batch->num_columns(); ++i) {
-    columns.push_back(with_storage_type(*batch->column_data(i), impl_->schema->field(i)->type()));
+    const auto& data = batch->column_data(i);
+    const auto& type = impl_->schema->field(i)->type();
+    columns.push_back(data->type->id() == arrow::Type::DICTIONARY ? data : with_storage_type(*data, type));
   }
   return arrow::RecordBatch::Make(impl_->schema, batch->num_rows(), std::move(columns));
 }
