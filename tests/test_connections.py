@@ -155,6 +155,8 @@ def test_a_session_lost_with_several_tables_on_the_way(desk: Desk, sandbox: Sand
 def test_everything_expires_in_the_middle_of_a_table(desk: Desk, data: Path, sandbox: Sandbox) -> None:
     """The session, its master token and all chunk addresses: a new session from the kept token asks for the same result again."""
     desk.configure(sandbox)
+    settings = desk.project.directory / "snowmelt.toml"
+    desk.project.write(settings.read_text().replace("[export]\n", "[export]\ndownloads = 1\n"))
     sandbox.fault("chunk", "delay", seconds=0.3, times=200)
     process = desk.project.start("run", "--json", "--table", "part")
     until(lambda: sandbox.stats()["chunks"] >= 2)

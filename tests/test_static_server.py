@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -117,6 +118,32 @@ def test_chunk_that_ends_one_row_early(
     assert server.attempts[chunk] == 4  # once more each time
     assert database.execute("select to_regclass('fresh')").fetchone()[0] is None
     assert database.execute("select l_orderkey from lineitem").fetchall() == [(7,)]
+
+
+@pytest.mark.parametrize("downloads", [0, 1])
+def test_more_chunks_are_on_their_way_than_are_worked_on(
+    downloads: int, project: Project, server: StaticServer, postgres: PrivatePostgres
+) -> None:
+    chunks = len(server.tables["D.PUBLIC.LINEITEM"].chunks)
+    assert 1 < chunks <= 6
+    wanted = chunks if downloads == 0 else 1
+    keys = {"snowflake": server.connection_keys, "postgres": postgres.uri, "tables": [SOURCE]}
+    project.configure(**keys, extra=f"threads = 1\ndownloads = {downloads}")
+    arrived, changed, most = 0, threading.Condition(), 0
+
+    def hold(index: int, attempt: int) -> None:
+        """Each request waits for the others that are due with it."""
+        nonlocal arrived, most
+        with changed:
+            arrived += 1
+            most = max(most, arrived)
+            changed.notify_all()
+            changed.wait_for(lambda: most >= wanted, timeout=20)
+            arrived -= 1
+
+    server.disturb = hold
+    assert project.run("export").code == 0
+    assert most == wanted
 
 
 def test_chunk_short_once_is_read_again(

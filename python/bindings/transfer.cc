@@ -100,6 +100,8 @@ std::shared_ptr<ExtractionHandle> extract(nb::object manager, const Keys& table_
   ExtractOptions options{.directory = settings.directory, .password = secret(password)};
   options.part_size = settings.part_size;
   options.threads = settings.threads;
+  options.downloads = settings.downloads;
+  options.budget = make_budget(settings);
   options.compression_level = settings.compression_level;
   options.stop = stop.get_token();
   const auto raised = std::make_shared<RaisedInPython>();

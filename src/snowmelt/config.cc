@@ -87,11 +87,9 @@ constexpr std::pair<const char*, std::string_view> kPostgresEnvironment[] = {
 };
 
 constexpr Key<ExportConfig> kExportKeys[] = {
-    {"directory", &ExportConfig::directory},
-    {"part_size", &ExportConfig::part_size},
-    {"threads", &ExportConfig::threads},
-    {"memory_limit", &ExportConfig::memory_limit},
-    {"compression_level", &ExportConfig::compression_level},
+    {"directory", &ExportConfig::directory},       {"part_size", &ExportConfig::part_size},
+    {"threads", &ExportConfig::threads},           {"downloads", &ExportConfig::downloads},
+    {"memory_limit", &ExportConfig::memory_limit}, {"compression_level", &ExportConfig::compression_level},
 };
 
 // The enumerations' words, in the order of their values.

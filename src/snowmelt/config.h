@@ -108,7 +108,8 @@ struct TableConfig {
 struct ExportConfig {
   std::filesystem::path directory = "export";
   int64_t part_size = 32 << 20;  // encoded bytes at which a part is closed
-  int threads = 0;               // 0: as many as cores
+  int threads = 0;               // that convert and encode; 0: as many as cores
+  int downloads = 0;             // chunks fetched at once; 0: six, or `threads` where that is more
   int64_t memory_limit = 0;      // bytes for chunks in hand; 0: a quarter of the memory, at most 2 GiB
   int compression_level = 1;     // zstd
 };

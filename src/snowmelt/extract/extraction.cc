@@ -15,7 +15,16 @@ namespace {
 constexpr int kPartUnitsMax = 8;
 }  // namespace
 
-// One thread: unit after unit from the wire into its own part file.
+// A part file that is being filled.
+struct Extraction::Impl::OpenPart {
+  OpenPart(const ExtractionJob& job, std::string name)
+      : writer(job.directory, std::move(name), job.converter->schema(), job.converter->columns(), job.writer) {}
+  ParquetPartWriter writer;
+  int units = 0;
+  int64_t bytes_reported = 0;
+};
+
+// One thread: unit after unit from the wire into whichever part is free.
 class Extraction::Impl::Worker {
  public:
   Worker(Impl& owner, std::unique_ptr<UnitFeed> feed) : owner_(owner), feed_(std::move(feed)) {}
@@ -23,46 +32,29 @@ class Extraction::Impl::Worker {
   void run() {
     UnitData unit;
     while (feed_->next(unit)) {
-      if (!part_) open_part();
-      write(unit);
-      unit = {};  // its buffers are free before the next download
-      if (++part_units_ == kPartUnitsMax || part_->bytes_written() >= owner_.job.part_size) close_part();
+      std::unique_ptr<OpenPart> part = owner_.take_part();
+      if (unit.turn)
+        unit.turn->run([&] { write(unit, *part); });
+      else  // a cursor's rows
+        write(unit, *part);
+      unit = {};  // its buffers and its turn are free before the next download
+      if (++part->units == kPartUnitsMax || part->writer.bytes_written() >= owner_.job.part_size)
+        owner_.close(std::move(part));
+      else
+        owner_.put_back(std::move(part));
     }
-    if (part_ && !owner_.stopping_.stop_requested()) close_part();
+    if (!owner_.stopping_.stop_requested()) owner_.close_spare_parts();
   }
 
  private:
-  void open_part() {
-    const ExtractionJob& job = owner_.job;
-    part_ = std::make_unique<ParquetPartWriter>(job.directory, owner_.next_part_name(), job.converter->schema(),
-                                                job.converter->columns(), job.writer);
-    part_units_ = 0;
-    part_bytes_reported_ = 0;
-  }
-
-  void close_part() {
-    const PartInfo info = part_->finish();
-    part_.reset();
-    report(0, info.bytes);
-    owner_.part_finished(info);
-  }
-
-  void report(int64_t rows, int64_t part_bytes) {
-    if (TableProgress* progress = owner_.job.progress) {
-      progress->rows_exported += rows;
-      progress->bytes_exported += part_bytes - part_bytes_reported_;
-    }
-    part_bytes_reported_ = part_bytes;
-  }
-
-  void write(const UnitData& unit) {
+  void write(const UnitData& unit, OpenPart& part) {
     const WireConverter& converter = *owner_.job.converter;
     if (!unit.text_rows.empty()) {
-      part_->write_row_group({converter.convert_rows(unit.text_rows, unit.first_row)});
+      part.writer.write_row_group({converter.convert_rows(unit.text_rows, unit.first_row)});
     } else {
-      part_->write_row_group(unit.rows, [&](int field) { return column(unit, field); });
+      part.writer.write_row_group(unit.rows, [&](int field) { return column(unit, field); });
     }
-    report(unit.rows, part_->bytes_written());
+    owner_.report(part, unit.rows, part.writer.bytes_written());
   }
 
   std::shared_ptr<arrow::ChunkedArray> column(const UnitData& unit, int field) const {
@@ -94,9 +86,6 @@ class Extraction::Impl::Worker {
 
   Impl& owner_;
   std::unique_ptr<UnitFeed> feed_;
-  std::unique_ptr<ParquetPartWriter> part_;
-  int part_units_ = 0;
-  int64_t part_bytes_reported_ = 0;
 };
 
 Extraction::Impl::Impl(ExtractionJob job_in) : job(std::move(job_in)) {
@@ -123,12 +112,12 @@ void Extraction::Impl::start() {
   if (job.cursor_feed) {
     feeds.push_back(std::move(job.cursor_feed));  // a cursor is for one thread
   } else {
-    const int threads = std::clamp(job.threads, 1, std::max(job.source->units(), 1));
-    for (int i = 0; i < threads; ++i)
+    const int downloads = std::clamp(job.downloads, 1, std::max(job.source->units(), 1));
+    for (int i = 0; i < downloads; ++i)
       feeds.push_back(job.source->open_feed(job.http, RetryPolicy{}, job.budget, stopping_.get_token()));
   }
   if (job.read_metadata) threads_.emplace_back([this] { metadata_ = job.read_metadata(stopping_.get_token()); });
-  running_ = static_cast<int>(feeds.size());
+  running_ = taking_ = static_cast<int>(feeds.size());
   for (auto& feed : feeds) {
     threads_.emplace_back([this, feed = std::move(feed)]() mutable {
       try {
@@ -144,16 +133,58 @@ void Extraction::Impl::start() {
   }
 }
 
-std::string Extraction::Impl::next_part_name() {
-  const std::lock_guard lock(mutex_);
-  return fmt::format("part-{}-{:05}.parquet", job.manifest.export_id, parts_opened_++);
+std::unique_ptr<Extraction::Impl::OpenPart> Extraction::Impl::take_part() {
+  std::string name;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!idle_parts_.empty()) {
+      auto part = std::move(idle_parts_.back());
+      idle_parts_.pop_back();
+      return part;
+    }
+    ++parts_open_;
+    name = fmt::format("part-{}-{:05}.parquet", job.manifest.export_id, parts_opened_++);
+  }
+  return std::make_unique<OpenPart>(job, std::move(name));
 }
 
-void Extraction::Impl::part_finished(PartInfo part) {
+void Extraction::Impl::put_back(std::unique_ptr<OpenPart> part) {
   const std::lock_guard lock(mutex_);
-  parts_.push_back(part);
-  ready_.push_back(std::move(part));
+  idle_parts_.push_back(std::move(part));
+}
+
+void Extraction::Impl::close(std::unique_ptr<OpenPart> part) {
+  PartInfo info = part->writer.finish();
+  report(*part, 0, info.bytes);
+  const std::lock_guard lock(mutex_);
+  --parts_open_;
+  parts_.push_back(info);
+  ready_.push_back(std::move(info));
   changed_.notify_all();
+}
+
+// A worker that has found no further unit closes what the others cannot need any more, the last one all.
+void Extraction::Impl::close_spare_parts() {
+  bool first = true;
+  for (;;) {
+    std::unique_ptr<OpenPart> spare;
+    {
+      const std::lock_guard lock(mutex_);
+      if (std::exchange(first, false)) --taking_;
+      if (idle_parts_.empty() || parts_open_ <= taking_) return;
+      spare = std::move(idle_parts_.back());
+      idle_parts_.pop_back();
+    }
+    close(std::move(spare));
+  }
+}
+
+void Extraction::Impl::report(OpenPart& part, int64_t rows, int64_t part_bytes) {
+  if (TableProgress* progress = job.progress) {
+    progress->rows_exported += rows;
+    progress->bytes_exported += part_bytes - part.bytes_reported;
+  }
+  part.bytes_reported = part_bytes;
 }
 
 void Extraction::Impl::fail(std::exception_ptr error) {
@@ -223,7 +254,8 @@ void Extraction::Impl::publish() {
 
 void Extraction::Impl::abandon() noexcept {
   stopping_.request_stop();
-  threads_.clear();  // joins; unfinished parts remove themselves
+  threads_.clear();     // joins
+  idle_parts_.clear();  // unfinished parts remove themselves
   std::error_code ignored;
   for (const PartInfo& part : parts_) fs::remove(job.directory / part.file, ignored);
   parts_.clear();

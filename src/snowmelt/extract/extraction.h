@@ -1,4 +1,5 @@
-// The engine behind Extraction: threads that take units end to end, and the publication of what they made.
+// The engine behind Extraction: threads that take units end to end, and the publication of what they made. More threads download
+// than work at the same time (the budget's turns); an open part goes from one of those to the next.
 #pragma once
 
 #include <condition_variable>
@@ -32,8 +33,8 @@ struct ExtractionJob {
   HttpOptions http;
   PartWriterOptions writer;
   int64_t part_size = 32 << 20;
-  int threads = 1;
-  std::shared_ptr<WorkBudget> budget;  // shared with other tables; null: no limit but the threads
+  int downloads = 1;
+  std::shared_ptr<WorkBudget> budget;  // shared with other tables
   TableProgress* progress = nullptr;
   std::function<TableMetadata(const std::stop_token&)> read_metadata;  // beside the workers; may be absent
   std::stop_token stop;
@@ -52,10 +53,14 @@ struct Extraction::Impl {
 
  private:
   class Worker;
+  struct OpenPart;
 
   void start();
-  std::string next_part_name();
-  void part_finished(PartInfo part);
+  std::unique_ptr<OpenPart> take_part();
+  void put_back(std::unique_ptr<OpenPart> part);
+  void close(std::unique_ptr<OpenPart> part);
+  void close_spare_parts();
+  void report(OpenPart& part, int64_t rows, int64_t part_bytes);
   void fail(std::exception_ptr error);
   void worker_ended();
   void check_total() const;
@@ -71,7 +76,10 @@ struct Extraction::Impl {
   TableMetadata metadata_;
   std::exception_ptr error_;
   int running_ = 0;
+  int taking_ = 0;  // workers that may still need a part
   int parts_opened_ = 0;
+  int parts_open_ = 0;
+  std::vector<std::unique_ptr<OpenPart>> idle_parts_;  // open, and in nobody's hands
   std::vector<std::jthread> threads_;
   std::optional<std::stop_callback<std::function<void()>>> on_user_stop_;
 };

@@ -126,7 +126,8 @@ struct ChunkDownloader::Impl {
   }
 
   // The inflated body, or nothing after a passing trouble, which `problem` then names.
-  std::shared_ptr<arrow::Buffer> attempt(const ResultChunk& chunk, const std::map<std::string, std::string>& headers) {
+  std::shared_ptr<arrow::Buffer> attempt(const ResultChunk& chunk, const std::map<std::string, std::string>& headers,
+                                         const OnTurn& on_turn) {
     std::unique_ptr<curl_slist, CurlListDelete> list;
     for (const auto& [name, value] : headers) {
       list.reset(curl_slist_append(list.release(), fmt::format("{}: {}", name, value).c_str()));
@@ -152,7 +153,9 @@ struct ChunkDownloader::Impl {
       throw ConnectionError("chunk.refused", text);
     }
     try {
-      return inflate(std::move(body), chunk.uncompressed_size);
+      std::shared_ptr<arrow::Buffer> inflated;
+      on_turn([&] { inflated = inflate(std::move(body), chunk.uncompressed_size); });
+      return inflated;
     } catch (const ChunkDamaged& error) {
       problem = error.message();
       return nullptr;
@@ -190,10 +193,10 @@ ChunkDownloader::ChunkDownloader(HttpOptions options, RetryPolicy retries, std::
 
 ChunkDownloader::~ChunkDownloader() = default;
 
-std::shared_ptr<arrow::Buffer> ChunkDownloader::fetch(const ResultChunk& chunk,
-                                                      const std::map<std::string, std::string>& headers) {
+std::shared_ptr<arrow::Buffer> ChunkDownloader::fetch(const ResultChunk& chunk, const std::map<std::string, std::string>& headers,
+                                                      const OnTurn& on_turn) {
   for (int tried = 1;; ++tried) {
-    if (auto buffer = impl_->attempt(chunk, headers)) return buffer;
+    if (auto buffer = impl_->attempt(chunk, headers, on_turn)) return buffer;
     if (tried == impl_->retries.attempts_max) {
       throw ConnectionError(
           "chunk.unreachable",

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <stop_token>
@@ -50,6 +51,9 @@ class ChunkDamaged : public ConnectionError {
   using ConnectionError::ConnectionError;
 };
 
+// Runs the work when and where its turn comes.
+using OnTurn = std::function<void(const std::function<void()>& work)>;
+
 class ChunkDownloader {
  public:
   ChunkDownloader(HttpOptions options, RetryPolicy retries, std::stop_token stop);
@@ -58,8 +62,11 @@ class ChunkDownloader {
   ChunkDownloader& operator=(const ChunkDownloader&) = delete;
 
   // The chunk's bytes, inflated. Passing troubles (transport, 408, 429, 5xx, a short or damaged body) are tried again by the
-  // policy. Throws ChunkUrlExpired, ConnectionError, and Interrupted within a moment of a stop request.
-  std::shared_ptr<arrow::Buffer> fetch(const ResultChunk& chunk, const std::map<std::string, std::string>& headers);
+  // policy. A body that has arrived is inflated inside `on_turn`. Throws ChunkUrlExpired, ConnectionError, and
+  // Interrupted within a moment of a stop request.
+  std::shared_ptr<arrow::Buffer> fetch(
+      const ResultChunk& chunk, const std::map<std::string, std::string>& headers,
+      const OnTurn& on_turn = [](const std::function<void()>& work) { work(); });
 
  private:
   struct Impl;

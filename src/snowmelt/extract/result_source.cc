@@ -93,17 +93,26 @@ class ResultSource::Feed : public UnitFeed {
 
   void read(const Unit& wanted, UnitData& unit) {
     if (wanted.chunk < 0 && !source_.arrow_) {
-      unit.text_rows = source_.inline_rows();
+      on_turn(unit, [&] { unit.text_rows = source_.inline_rows(); });
     } else {
-      const std::shared_ptr<arrow::Buffer> body = wanted.chunk < 0 ? source_.inline_stream() : download(wanted.chunk);
-      if (source_.arrow_) {
-        read_batches(body, unit);
-      } else {
-        unit.text_rows = read_json_rows(std::string_view(*body));
-      }
+      const std::shared_ptr<arrow::Buffer> body = wanted.chunk < 0 ? source_.inline_stream() : download(wanted.chunk, unit);
+      on_turn(unit, [&] {
+        if (source_.arrow_)
+          read_batches(body, unit);
+        else
+          unit.text_rows = read_json_rows(std::string_view(*body));
+      });
     }
     unit.rows = static_cast<int64_t>(unit.text_rows.size());
     for (const auto& batch : unit.batches) unit.rows += batch->num_rows();
+  }
+
+  // Of a chunk that was damaged in its first form, the turn is kept while it comes again: rare.
+  void on_turn(UnitData& unit, const std::function<void()>& work) {
+    if (!budget_) return work();
+    if (!unit.turn) unit.turn = budget_->take_turn(stop_);
+    if (!unit.turn) throw Interrupted("extract.stopped", "the export was stopped");
+    unit.turn->run(work);
   }
 
   void read_batches(const std::shared_ptr<arrow::Buffer>& body, UnitData& unit) {
@@ -113,11 +122,11 @@ class ResultSource::Feed : public UnitFeed {
     source_.converter_->check_wire_schema(*schema);
   }
 
-  std::shared_ptr<arrow::Buffer> download(int chunk) {
+  std::shared_ptr<arrow::Buffer> download(int chunk, UnitData& unit) {
     for (int refreshes = 0;; ++refreshes) {
       const Address address = source_.address(chunk);
       try {
-        return downloader_.fetch(address.chunk, address.headers);
+        return downloader_.fetch(address.chunk, address.headers, [&](const std::function<void()>& work) { on_turn(unit, work); });
       } catch (const ChunkUrlExpired&) {
         if (refreshes == kRefreshesMax) throw;
         log(LogLevel::info, "a chunk's URL is not honoured any more; asking for fresh ones");

@@ -28,6 +28,7 @@ struct UnitData {
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches = {};
   std::vector<Row> text_rows = {};
   WorkBudget::Lease lease = {};  // of the memory above
+  WorkBudget::Turn turn = {};    // to work on it
 };
 
 // Gives units to one thread until there are none.

@@ -172,8 +172,9 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   job.lock = std::make_unique<DirectoryLock>(job.directory);
   remove_unfinished_parts(job.directory);
   job.part_size = options.part_size;
-  job.threads = options.threads > 0 ? options.threads : default_threads();
-  job.budget = options.budget ? options.budget : std::make_shared<WorkBudget>(job.threads, default_memory_limit());
+  const int threads = options.threads > 0 ? options.threads : default_threads();
+  job.downloads = options.downloads > 0 ? options.downloads : default_downloads(threads);
+  job.budget = options.budget ? options.budget : make_work_budget(threads, job.downloads, /*memory_limit=*/0);
   job.progress = options.progress;
   job.stop = options.stop;
   job.writer.compression_level = options.compression_level;

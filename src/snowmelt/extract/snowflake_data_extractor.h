@@ -35,7 +35,8 @@ struct ExtractOptions {
   std::filesystem::path directory = "export";  // parts lie under <directory>/<source>/
   std::optional<Secret> password;              // encrypts the parts
   int64_t part_size = 32 << 20;                // encoded bytes; a part is closed there or at 8 chunks
-  int threads = 0;                             // 0: as many as cores
+  int threads = 0;                             // that convert and encode; 0: as many as cores
+  int downloads = 0;                           // chunks fetched at once; 0: six, or `threads` where that is more
   int compression_level = 1;
   std::shared_ptr<WorkBudget> budget;  // shared by the tables of a run; null: one of this table's own
   TableProgress* progress = nullptr;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -10,7 +11,7 @@ namespace snowmelt {
 namespace {
 
 TEST(WorkBudget, NeverLetsMoreThroughThanItHas) {
-  WorkBudget budget(3, 100);
+  WorkBudget budget(3, 100, 3);
   std::atomic<int> chunks{0}, most_chunks{0};
   std::atomic<int64_t> bytes{0}, most_bytes{0};
   const auto raise = [](auto& most, auto now) {
@@ -38,7 +39,7 @@ TEST(WorkBudget, NeverLetsMoreThroughThanItHas) {
 }
 
 TEST(WorkBudget, AChunkLargerThanAllPassesAlone) {
-  WorkBudget budget(4, 100);
+  WorkBudget budget(4, 100, 4);
   auto large = budget.acquire(1000, {});
   std::stop_source stop;
   std::jthread later([&] {
@@ -49,6 +50,52 @@ TEST(WorkBudget, AChunkLargerThanAllPassesAlone) {
   EXPECT_TRUE(stop.stop_requested());
   large = {};
   const auto next = budget.acquire(100, {});
+}
+
+TEST(WorkBudget, AHandWorksOnItsOwnThreadAndPassesErrorsOn) {
+  WorkBudget budget(1, 100, 1);
+  const auto turn = budget.take_turn({});
+  std::thread::id first, second;
+  turn->run([&] { first = std::this_thread::get_id(); });
+  EXPECT_THROW(turn->run([] { throw std::runtime_error("no"); }), std::runtime_error);
+  turn->run([&] { second = std::this_thread::get_id(); });
+  EXPECT_EQ(first, second);
+  EXPECT_NE(first, std::this_thread::get_id());
+}
+
+TEST(WorkBudget, TurnsAreFewerThanChunks) {
+  WorkBudget budget(4, 100, 2);
+  std::atomic<int> chunks{0}, most_chunks{0}, turns{0}, most_turns{0};
+  const auto raise = [](std::atomic<int>& most, int now) {
+    for (int seen = most.load(); now > seen && !most.compare_exchange_weak(seen, now);) {
+    }
+  };
+  std::vector<std::jthread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 200; ++i) {
+        const auto lease = budget.acquire(10, {});
+        raise(most_chunks, ++chunks);
+        {
+          const auto turn = budget.take_turn({});
+          raise(most_turns, ++turns);
+          std::this_thread::sleep_for(std::chrono::microseconds(20));
+          --turns;
+        }
+        --chunks;
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(most_turns, 2);
+  EXPECT_GT(most_chunks, 2);
+  std::stop_source stop;
+  const auto first = budget.take_turn({}), second = budget.take_turn({});
+  std::jthread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    stop.request_stop();
+  });
+  EXPECT_EQ(budget.take_turn(stop.get_token()), nullptr);
 }
 
 }  // namespace

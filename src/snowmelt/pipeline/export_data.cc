@@ -13,6 +13,7 @@ TableReport export_table(const TableConfig& table, const std::optional<Secret>& 
                                                                  .password = password,
                                                                  .part_size = options.export_.part_size,
                                                                  .threads = options.export_.threads,
+                                                                 .downloads = options.export_.downloads,
                                                                  .compression_level = options.export_.compression_level,
                                                                  .budget = options.budget,
                                                                  .progress = progress,
@@ -27,8 +28,7 @@ TableReport export_table(const TableConfig& table, const std::optional<Secret>& 
 }
 
 std::shared_ptr<WorkBudget> make_budget(const ExportConfig& settings) {
-  return std::make_shared<WorkBudget>(settings.threads > 0 ? settings.threads : default_threads(),
-                                      settings.memory_limit > 0 ? settings.memory_limit : default_memory_limit());
+  return make_work_budget(settings.threads, settings.downloads, settings.memory_limit);
 }
 
 RunReport export_data(const std::vector<TableConfig>& tables, ConnectionManager& conn_manager, const RunOptions& run_options) {

@@ -173,6 +173,7 @@ class Run {
                                                                    .password = options_.password,
                                                                    .part_size = options_.export_.part_size,
                                                                    .threads = options_.export_.threads,
+                                                                   .downloads = options_.export_.downloads,
                                                                    .compression_level = options_.export_.compression_level,
                                                                    .budget = options_.budget,
                                                                    .progress = &run.progress,
