@@ -8,6 +8,7 @@ Exits with 1 when snowmelt falls short of a gate.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -36,6 +37,15 @@ PEERS = ROOT / ".cache" / "bench-venv" / "bin" / "python"
 OWN_PYTHON = ROOT / ".venv" / "bin" / "python"  # has snowflake-connector-python 4
 SNOWMELT = ROOT / "build" / "snowmelt"
 ONE, PARALLEL = "snowmelt import, one transaction", "snowmelt import, several connections"
+LIMIT = "limit: pre-encoded bytes, one"
+DISTANCE_SECONDS = 0.15  # until a chunk's first byte: what object stores take
+TOOL_SECONDS = 300  # the most that a tool for the whole job may take
+# Tried and left out: why.
+LEFT_OUT = [
+    "run, ingestr: from 0.15 on it downloads its Snowflake driver when it starts, and reaches only "
+    "https://ACCOUNT.snowflakecomputing.com; 0.14 pins 195 packages of its own (1.1 GB), too many to lock here",
+    "run, sling after 1.4.11: its package downloads the program",
+]
 SUMS = "count(*), sum(l_orderkey), sum(l_quantity), sum(l_extendedprice), sum(l_tax), sum(length(l_comment)), max(l_shipdate)"
 
 
@@ -54,6 +64,7 @@ class Contender:
     run: Callable[[Path], None]
     samples: list[Sample] = field(default_factory=list)
     fresh: bool = False  # makes the table itself, in its default mode; the peers append to an empty one
+    table: str = "lineitem"  # where the rows arrive
 
     def median(self, what: str) -> float:
         return statistics.median(getattr(sample, what) for sample in self.samples)
@@ -109,8 +120,9 @@ class Bench:
         if got != self.wanted:
             raise SystemExit(f"bench: wrong load: {got} instead of {self.wanted}")
 
-    def command(self, *arguments: str | Path, cwd: Path | None = None) -> tuple[float, float]:
+    def command(self, *arguments: str | Path, cwd: Path | None = None, limit: float = math.inf) -> tuple[float, float]:
         """Runs a child; its CPU seconds and peak MB (of its own memory: ru_maxrss starts at the parent's after vfork)."""
+        deadline = time.monotonic() + limit
         with (self.scratch / "command.log").open("w+") as log:
             child = subprocess.Popen(
                 [str(a) for a in arguments], cwd=cwd or self.scratch, stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -121,17 +133,23 @@ class Bench:
                 if pid != 0:
                     break
                 peak = max(peak, high_water(child.pid))
+                if time.monotonic() > deadline:
+                    child.kill()
                 time.sleep(0.005)
             child.returncode = os.waitstatus_to_exitcode(status)
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"stopped after {limit:.0f} s")
             if child.returncode != 0:
                 log.seek(0)
                 raise RuntimeError(f"{arguments[:4]} ended with {child.returncode}: {log.read()[-2000:]}")
         return usage.ru_utime + usage.ru_stime, peak / 1024
 
-    def peers(self, commands: tuple[str, ...], directory: Path, python: Path = PEERS) -> tuple[float, float]:
+    def peers(
+        self, commands: tuple[str, ...], directory: Path, python: Path = PEERS, limit: float = math.inf
+    ) -> tuple[float, float]:
         server = f"{self.sandbox.host}:{self.sandbox.port}"
         places = ["--server", server, "--postgres", self.postgres.uri, "--directory", directory]
-        return self.command(python, ROOT / "bench" / "peers.py", *commands, *places)
+        return self.command(python, ROOT / "bench" / "peers.py", *commands, *places, limit=limit)
 
     def peer(self, command: str, directory: Path, python: Path = PEERS) -> tuple[float, float]:
         return self.peers((command,), directory, python)
@@ -141,6 +159,9 @@ class Bench:
 
     def peer_into(self, commands: tuple[str, ...], directory: Path) -> tuple[float, float]:
         return self.peers(commands, directory)
+
+    def tool(self, command: str, directory: Path) -> tuple[float, float]:
+        return self.peers((command,), directory, limit=TOOL_SECONDS)
 
     def snowmelt(self, command: str, directory: Path, mode: str = "create", connections: int = 0) -> tuple[float, float]:
         lines = ["[snowflake]", *(f"{key} = {json.dumps(value)}" for key, value in self.sandbox.connection_keys.items())]
@@ -162,24 +183,25 @@ class Bench:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         if contender.group in ("load", "run"):
-            self.postgres.psql("drop table lineitem" if contender.fresh else "truncate lineitem")
+            self.postgres.psql("drop schema if exists dlt, sling cascade")
+            self.postgres.psql("drop table if exists lineitem" if contender.fresh else "truncate lineitem")
             self.postgres.psql("checkpoint")
         server_before, started = postmaster_cpu(self.postgres), time.monotonic()
         cpu, rss = contender.run(directory)
         wall = time.monotonic() - started
         server = postmaster_cpu(self.postgres) - server_before
-        if contender.group == "export" and not contender.name.startswith("limit"):
+        if contender.group in ("export", "distant") and not contender.name.startswith("limit"):
             self.check_export(next(iter(p.parent for p in directory.rglob("*.parquet"))))
         if contender.group in ("load", "run"):
-            self.check_load()
+            self.check_load(contender.table)
         contender.samples.append(Sample(wall, cpu, server, rss))
 
-    def in_turns(self, contenders: list[Contender]) -> None:
+    def in_turns(self, contenders: list[Contender], turns: int | None = None) -> None:
         """Peers and ours one after the other, round by round, so that whatever else the machine does hits all alike."""
-        alive = list(contenders)
-        for turn in range(self.repeat):
+        alive, turns = list(contenders), turns or self.repeat
+        for turn in range(turns):
             for contender in list(alive):
-                print(f"bench: {contender.group} {turn + 1}/{self.repeat}: {contender.name}", file=sys.stderr, flush=True)
+                print(f"bench: {contender.group} {turn + 1}/{turns}: {contender.name}", file=sys.stderr, flush=True)
                 try:
                     self.measure(contender)
                 except RuntimeError as error:
@@ -200,6 +222,17 @@ class Bench:
         gosnowflake = Contender("limit: gosnowflake 1.19, chunks to Arrow, no Parquet", "export", self.gosnowflake)
         others = (Contender(n, "export", partial(self.peer, c, python=p)) for n, (c, p) in peers.items())
         self.in_turns([ours, *others, gosnowflake])
+
+    def distant_exports(self) -> None:
+        """The same with a storage that is not next door: each chunk's answer begins after DISTANCE_SECONDS."""
+        peers = {
+            "snowflake-connector-python 5.2, distant storage": "export-connector",
+            "ADBC Snowflake 1.11, distant storage": "export-adbc",
+        }
+        ours = Contender("snowmelt export, distant storage", "distant", lambda d: self.snowmelt("export", d))
+        self.sandbox.fault("chunk", "delay", times=-1, seconds=DISTANCE_SECONDS)
+        self.in_turns([ours, *(Contender(n, "distant", partial(self.peer, c)) for n, c in peers.items())])
+        self.sandbox.clear_faults()
 
     def gosnowflake(self, _: Path) -> tuple[float, float]:
         reader = self.scratch / "gosnowflake"
@@ -254,13 +287,19 @@ class Bench:
         }
         ours = Contender("snowmelt run", "run", lambda d: self.snowmelt("run", d), fresh=True)
         self.in_turns([ours, *(Contender(n, "run", partial(self.peer_into, c)) for n, c in recipes.items())])
+        # The tools for the whole job take minutes: once, and last, where their tables disturb nobody.
+        tools = [
+            Contender("dlt 1.31", "run", partial(self.tool, "run-dlt"), fresh=True, table="dlt.lineitem"),
+            Contender("sling 1.4", "run", partial(self.tool, "run-sling"), fresh=True, table="sling.lineitem"),
+        ]
+        self.in_turns(tools, 1)
 
     def table(self) -> str:
         lines = [
             "| | wall s | client CPU s | server CPU s | peak MB | wall / snowmelt's | wall / limit |",
             "|---|---:|---:|---:|---:|---:|---:|",
         ]
-        for group in ("export", "load", "run"):
+        for group in ("export", "distant", "load", "run"):
             members = [c for c in self.contenders if c.group == group]
             ours = next((c for c in members if c.name.startswith("snowmelt")), None)
             limits = [c.median("wall") for c in members if c.name.startswith("limit: ") and "two" not in c.name]
@@ -293,7 +332,8 @@ GATES = [("snowmelt export", "snowflake-connector-python 5.2", 1.0), (ONE, "pgpq
 GOALS = [
     ("snowmelt export", "snowflake-connector-python 5.2", 1.6),
     ("snowmelt export", "ADBC Snowflake 1.11", 2.3),
-    (ONE, "limit: pre-encoded bytes, one", 1 / 1.15),
+    ("snowmelt export, distant storage", "snowflake-connector-python 5.2, distant", 1.6),
+    (ONE, LIMIT, 1 / 1.15),
     (ONE, "pgpq", 1.4),
     (ONE, "ADBC PostgreSQL", 2.0),
     (ONE, "DuckDB", 2.3),
@@ -319,7 +359,10 @@ def verdicts(bench: Bench) -> tuple[bool, str]:
     for ours, peer, least in GATES:
         judge(f"gate: {ours} beside {peer}", bench.ratio(ours, peer), least, False, True)
     for ours, peer, least in GOALS:
-        judge(f"goal: {ours} beside {peer}", bench.ratio(ours, peer), least, False, strict)
+        # No client is faster than bytes that were ready: where they fall short of a goal, the server does.
+        limit = bench.ratio(LIMIT, peer) if ours == ONE and peer != LIMIT else None
+        beside = peer if limit is None else f"{peer} (bytes ready beforehand: {limit:.2f})"
+        judge(f"goal: {ours} beside {beside}", bench.ratio(ours, peer), least, False, strict)
     judge("goal: run beside its slower half or its CPU seconds", bench.overlap(), 1 / 1.15, False, strict)
     for ours, most in PEAKS:
         judge(f"goal: peak MB of {ours}", c.median("rss") if (c := bench.found(ours)) else None, most, True, strict)
@@ -327,7 +370,8 @@ def verdicts(bench: Bench) -> tuple[bool, str]:
 
 
 NOTE = """The server and the clients share the machine's cores. Ratios count, not seconds. The last column's limits: chunks
-downloaded and thrown away; bytes that PostgreSQL itself had encoded, sent on one connection."""
+downloaded and thrown away; bytes that PostgreSQL itself had encoded, sent on one connection. A distant
+storage answers for each chunk after 150 ms. dlt and sling are measured once, after the others, and stopped after 300 s."""
 
 
 def record(title: str, text: str) -> None:
@@ -358,6 +402,7 @@ def main() -> int:
         with Sandbox("--data", scratch / "data") as sandbox, PrivatePostgres() as postgres:
             bench = Bench(scale, repeat, scratch, sandbox, postgres)
             bench.exports()
+            bench.distant_exports()
             if "exports" not in only:
                 bench.contenders.clear()
             if "loads" in only or "runs" in only:
@@ -366,7 +411,8 @@ def main() -> int:
                 bench.runs()
             title = f"TPC-H lineitem, scale {scale:g}, {bench.wanted[0]} rows; medians of {repeat}; {machine()}; {date.today()}"
             text = f"{title}\n\n{bench.table()}\n"
-            text += "".join(f"\nnot measured: {line}\n" for line in bench.missing)
+            missing = bench.missing + (LEFT_OUT if "runs" in only else [])
+            text += "".join(f"\nnot measured: {line}\n" for line in missing)
             good, judged = verdicts(bench)
             text += f"\n{judged}\n"
             print(text)
