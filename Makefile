@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CCACHE_MAXSIZE ?= 5G
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: setup setup-test build demo test test-unit test-tsan test-go test-python lint format bench bench-connections bench-encoder bench-growth fidelity docs lock clean
+.PHONY: setup setup-test configure build demo test test-unit test-tsan test-go test-python lint format bench bench-connections bench-encoder bench-growth fidelity docs lock clean
 
 setup:
 	@tools/setup
@@ -16,16 +16,22 @@ setup:
 setup-test:
 	@tools/setup tests
 
-build: setup
+configure: setup
 	@cmake --preset $(PRESET) > build-configure.log 2>&1 || { cat build-configure.log; exit 1; }; rm -f build-configure.log
+
+# The program and the Python package; the unit tests are built by test-unit.
+build: configure
 	@cmake --build --preset $(PRESET)
 
-demo: build
+# Only what it needs: neither tests nor the Python package.
+demo: configure
+	@cmake --build --preset $(PRESET) --target snowmelt
 	@$(VENV)/bin/python demo/demo.py --scale $(or $(SCALE),0.1)
 
 test: build lint test-unit test-tsan test-go test-python
 
-test-unit: build
+test-unit: configure
+	@cmake --build --preset $(PRESET) --target unit_tests
 	@$(VENV)/bin/python -m snowmelt_sandbox.postgres -- ctest --preset $(PRESET)
 
 # The managers' own tests with a driver that only counts: Go and Arrow know nothing of the thread sanitizer.
@@ -35,16 +41,18 @@ test-tsan: build
 	@cmake --build --preset tsan --target $(TSAN_TESTS)
 	@$(VENV)/bin/python -m snowmelt_sandbox.postgres -- ctest --preset tsan -R '(base|snowflake|postgres)_connection|login_lock'
 
-test-go: build
+test-go: setup
 	@tools/go-test
 
 test-python: setup-test build
 	@$(VENV)/bin/python -m pytest tests
 
 lint: setup
+	@tools/setup lint
 	@tools/lint
 
 format: setup
+	@tools/setup lint
 	@git ls-files --cached --others --exclude-standard '*.h' '*.cc' | xargs clang-format -i
 	@gofmt -w bridge
 	@ruff format -q . && ruff check -q --fix .
@@ -57,26 +65,26 @@ docs: build
 lock:
 	@tools/lock
 
-bench: build
+bench: setup-test build
 	@bench/setup
 	@SCALE=$(or $(SCALE),1) REPEAT=$(REPEAT) $(VENV)/bin/python bench/run.py
 
 # A value's cost by type, beside pgpq's encoder.
-bench-encoder: build
+bench-encoder: setup-test build
 	@bench/setup
 	@cmake --build --preset $(PRESET) --target copy_encoder_bench
 	@SCALE=$(or $(SCALE),1) $(VENV)/bin/python bench/encoder.py
 
 # Time and memory by rows, columns and tables.
-bench-growth: build
+bench-growth: setup-test build
 	@$(VENV)/bin/python bench/growth.py
 
 # The seed's table of logins and overhead, measured.
-bench-connections: build
+bench-connections: setup-test build
 	@$(VENV)/bin/python bench/connections.py
 
 # Edge values through snowmelt and its peers, cell by cell.
-fidelity: build
+fidelity: setup-test build
 	@bench/setup
 	@$(VENV)/bin/python bench/fidelity.py
 

@@ -3,6 +3,7 @@
 #include <arrow/util/decimal.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -107,7 +108,7 @@ std::string encode_one(const std::shared_ptr<arrow::Array>& array, const TargetC
 }
 
 TEST(CopyEncoder, WritesWhatPostgresWrites) {
-  std::ifstream goldens(SNOWMELT_SOURCE_DIR "/src/snowmelt/load/copy_goldens.txt");
+  std::ifstream goldens(std::filesystem::read_symlink("/proc/self/exe").parent_path() / "copy_goldens.txt");
   std::string line;
   int cases = 0;
   while (std::getline(goldens, line)) {
