@@ -2,7 +2,7 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-version: str = "0.1.0"
+version: str
 
 def deliver_messages() -> None: ...
 

@@ -4,4 +4,6 @@ SQL runs on fakesnow (an emulator on DuckDB); logins, sessions, result chunks, a
 because fakesnow has none of them. See ``cli.py`` for the options and ``testing.py`` for use in tests.
 """
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("snowmelt-sandbox")
