@@ -1,4 +1,4 @@
-# Each target sets up what it needs on a fresh Debian 12 with Python 3.11 and git.
+# Each target sets up what it needs on a fresh Debian 12 with Python 3.11, git and make.
 SHELL := /bin/bash
 PRESET ?= release
 SCALE ?=
@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CCACHE_MAXSIZE ?= 5G
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: setup setup-test configure build demo test test-unit test-tsan test-go test-python lint format bench bench-connections bench-encoder bench-growth fidelity docs lock clean
+.PHONY: setup setup-test configure build demo test test-more test-unit test-asan test-tsan test-bare test-go test-python lint format bench bench-connections bench-encoder bench-growth fidelity docs lock clean
 
 setup:
 	@tools/setup
@@ -40,6 +40,18 @@ test-tsan: build
 	@cmake --preset tsan > build-configure.log 2>&1 || { cat build-configure.log; exit 1; }; rm -f build-configure.log
 	@cmake --build --preset tsan --target $(TSAN_TESTS)
 	@$(VENV)/bin/python -m snowmelt_sandbox.postgres -- ctest --preset tsan -R '(base|snowflake|postgres)_connection|login_lock'
+
+# What takes longer than `make test` may (25 minutes with warm caches).
+test-more: test-asan test-bare
+
+# Arrow and Go are not built for the sanitizer: what they leak at exit is not ours.
+test-asan: setup
+	@cmake --preset asan > build-configure.log 2>&1 || { cat build-configure.log; exit 1; }; rm -f build-configure.log
+	@cmake --build --preset asan --target unit_tests snowmelt_bridge
+	@ASAN_OPTIONS=detect_leaks=0 $(VENV)/bin/python -m snowmelt_sandbox.postgres -- ctest --preset asan -E '^bridge$$'
+
+test-bare:
+	@tools/bare-machine test
 
 test-go: setup
 	@tools/go-test

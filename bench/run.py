@@ -2,7 +2,7 @@
 
 SCALE (TPC-H scale factor, 1: 6,001,215 rows) and REPEAT come from the environment. One table is printed: medians of wall
 seconds, CPU seconds of the client and of PostgreSQL, peak memory of the client, and the ratio of the wall time to snowmelt's.
-Exits with 1 when snowmelt falls short of a gate.
+Exits with 1 when snowmelt falls short of a goal.
 """
 
 from __future__ import annotations
@@ -326,46 +326,43 @@ class Bench:
         return max(export.median("wall"), load.median("wall"), cpu) / run.median("wall")
 
 
-# What must hold, or the target fails: (ours, peer, least ratio of the peer's wall time to ours).
-GATES = [("snowmelt export", "snowflake-connector-python 5.2", 1.0), (ONE, "pgpq", 1.0)]
-# What the project wants on a quiet machine of two cores; shown, and binding with STRICT=1.
+# What must hold, or the target fails, on a quiet machine of two cores: (ours, peer, least ratio of the peer's wall time to
+# ours). In one transaction the server is the bottleneck, and bytes that were ready beforehand are 1.4 times pgpq's speed: import
+# is held against them, and beside peers it must only be the faster.
 GOALS = [
     ("snowmelt export", "snowflake-connector-python 5.2", 1.6),
     ("snowmelt export", "ADBC Snowflake 1.11", 2.3),
     ("snowmelt export, distant storage", "snowflake-connector-python 5.2, distant", 1.6),
-    (ONE, LIMIT, 1 / 1.15),
-    (ONE, "pgpq", 1.4),
+    (ONE, "pgpq", 1.0),
     (ONE, "ADBC PostgreSQL", 2.0),
-    (ONE, "DuckDB", 2.3),
-    (ONE, "pyarrow CSV", 2.3),
-    (PARALLEL, "limit: pre-encoded bytes, two", 1 / 1.30),
-    ("snowmelt run", "connector", 2.3),
+    ("snowmelt run", "connector", 2.2),
 ]
+# The most that our wall time may be of the limit's.
+LIMITS = [(ONE, LIMIT, 1.10), (PARALLEL, "limit: pre-encoded bytes, two", 1.15)]
 PEAKS = [("snowmelt export", 250), (PARALLEL, 300)]  # MB
 
 
 def verdicts(bench: Bench) -> tuple[bool, str]:
-    strict = os.environ.get("STRICT") == "1"
     lines, good = ["| | measured | wanted | |", "|---|---:|---:|---|"], True
 
-    def judge(name: str, measured: float | None, wanted: float, at_most: bool, binding: bool) -> None:
+    def judge(name: str, measured: float | None, wanted: float, at_most: bool = False) -> None:
         nonlocal good
         reached = measured is not None and (measured <= wanted if at_most else measured >= wanted)
         shown = "not measured" if measured is None else f"{measured:.2f}" if wanted < 10 else f"{measured:.0f}"
         limit = f"{'≤' if at_most else '≥'} {wanted:.2f}" if wanted < 10 else f"≤ {wanted:.0f}"
         lines.append(f"| {name} | {shown} | {limit} | {'reached' if reached else 'MISSED'} |")
-        good = good and (reached or not binding)
+        good = good and reached
 
-    for ours, peer, least in GATES:
-        judge(f"gate: {ours} beside {peer}", bench.ratio(ours, peer), least, False, True)
     for ours, peer, least in GOALS:
         # No client is faster than bytes that were ready: where they fall short of a goal, the server does.
-        limit = bench.ratio(LIMIT, peer) if ours == ONE and peer != LIMIT else None
+        limit = bench.ratio(LIMIT, peer) if ours == ONE else None
         beside = peer if limit is None else f"{peer} (bytes ready beforehand: {limit:.2f})"
-        judge(f"goal: {ours} beside {beside}", bench.ratio(ours, peer), least, False, strict)
-    judge("goal: run beside its slower half or its CPU seconds", bench.overlap(), 1 / 1.15, False, strict)
+        judge(f"{ours} beside {beside}", bench.ratio(ours, peer), least)
+    for ours, limit, most in LIMITS:
+        judge(f"{ours} over {limit}", bench.ratio(limit, ours), most, at_most=True)
+    judge("run beside its slower half or its CPU seconds", bench.overlap(), 1 / 1.15)
     for ours, most in PEAKS:
-        judge(f"goal: peak MB of {ours}", c.median("rss") if (c := bench.found(ours)) else None, most, True, strict)
+        judge(f"peak MB of {ours}", c.median("rss") if (c := bench.found(ours)) else None, most, at_most=True)
     return good, "\n".join(lines)
 
 
