@@ -72,6 +72,7 @@ format: setup
 # Pages that the program itself writes; a test holds them against it.
 docs: build
 	@build/snowmelt types > docs/types.md
+	@$(VENV)/bin/python tools/docs-keys
 
 # Only for maintainers: newest versions that fit requirements.in, with hashes.
 lock:

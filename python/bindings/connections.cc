@@ -11,33 +11,29 @@
 #include <vector>
 
 #include "handles.h"
+#include "keys.h"
 #include "snowmelt/config.h"
 
 namespace snowmelt::python {
 namespace {
 
-using Keys = std::vector<std::pair<std::string, std::string>>;
-
-bool has_key(const Keys& keys, std::string_view name) {
-  return std::any_of(keys.begin(), keys.end(), [&](const auto& key) { return key.first == name; });
+bool has_key(const Keys& given, std::string_view name) {
+  return std::any_of(given.begin(), given.end(), [&](const auto& key) { return key.first == name; });
 }
 
 // Keys lie over snowmelt.toml and the environment, as flags do; with an account of their own they stand alone, so that no
 // password of the configuration goes to another server.
-std::shared_ptr<ManagerHandle> snowflake_manager(const Keys& keys, const std::map<std::string, std::string>& session_parameters) {
-  SnowflakeConfig config = has_key(keys, "account") ? SnowflakeConfig{} : load_config().snowflake;
-  for (const auto& [key, value] : keys) set_key(config, key, value);
-  for (const auto& [name, value] : session_parameters) config.session_parameters[name] = value;
-  return std::make_shared<ManagerHandle>(std::make_shared<SnowflakeConnectionManager>(std::move(config)));
+std::shared_ptr<ManagerHandle> snowflake_manager(const Keys& given) {
+  const SnowflakeConfig config = with_keys(has_key(given, "account") ? SnowflakeConfig{} : load_config().snowflake, given);
+  return std::make_shared<ManagerHandle>(std::make_shared<SnowflakeConnectionManager>(config));
 }
 
 // Keys that say where to connect stand alone (libpq adds PG*); autocommit and connect_timeout lie over the configuration.
-std::shared_ptr<ManagerHandle> postgres_manager(const Keys& keys) {
-  const bool own_place = std::any_of(keys.begin(), keys.end(),
+std::shared_ptr<ManagerHandle> postgres_manager(const Keys& given) {
+  const bool own_place = std::any_of(given.begin(), given.end(),
                                      [](const auto& key) { return key.first != "autocommit" && key.first != "connect_timeout"; });
-  PostgresConfig config = own_place ? PostgresConfig{} : load_config().postgres;
-  for (const auto& [key, value] : keys) set_key(config, key, value);
-  return std::make_shared<ManagerHandle>(std::make_shared<PostgresConnectionManager>(std::move(config)));
+  const PostgresConfig config = with_keys(own_place ? PostgresConfig{} : load_config().postgres, given);
+  return std::make_shared<ManagerHandle>(std::make_shared<PostgresConnectionManager>(config));
 }
 
 // Null when `known` is still the manager's connection.

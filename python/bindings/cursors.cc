@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "handles.h"
+#include "keys.h"
 #include "snowmelt/extract/result_reader.h"
 
 namespace snowmelt::python {
@@ -134,16 +135,17 @@ class CursorHandle {
   }
 
   std::shared_ptr<ReaderHandle> reader(const std::string& integers, const std::string& on_subsecond, bool tz_offset) {
-    TableConfig words;  // its keys' own words and messages
-    set_key(words, "integers", integers);
-    set_key(words, "on_subsecond", on_subsecond);
+    TableConfig table;  // its keys' own words and messages
+    set_key(table, "integers", integers);
+    set_key(table, "on_subsecond", on_subsecond);
+    set_key(table, "tz_offset", tz_offset);
     const StatementResult* result = (**cursor_)->result();
     if (!result) {
       throw UsageError("cursor.no_arrow", "this cursor has no Arrow result",
                        {.hint = "execute a query on a Snowflake connection first, or fetch rows"});
     }
     ResultReaderOptions options;
-    options.types = {.integers = words.integers, .on_subsecond = words.on_subsecond, .tz_offset = tz_offset};
+    options.rules = table.rules;
     return std::make_shared<ReaderHandle>(open_result_reader(connection_->get(), *result, options));
   }
 

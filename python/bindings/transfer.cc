@@ -3,6 +3,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "handles.h"
+#include "keys.h"
 #include "snowmelt/config.h"
 #include "snowmelt/extract/snowflake_data_extractor.h"
 #include "snowmelt/load/postgresql_data_loader.h"
@@ -22,26 +24,18 @@ namespace snowmelt::python {
 namespace {
 
 using Path = std::filesystem::path;
-using Keys = std::vector<std::pair<std::string, std::string>>;
 using Password = std::optional<std::string>;
 
 std::optional<Secret> secret(const Password& password) { return password ? std::optional(Secret(*password)) : std::nullopt; }
 
-TableConfig table_of(const Keys& keys) {
-  TableConfig table;
-  for (const auto& [key, value] : keys) set_key(table, key, value);
-  return table;
-}
+TableConfig table_of(const Keys& given) { return with_keys(TableConfig{}, given); }
 
-ExportConfig settings_of(const Keys& keys) {
-  ExportConfig settings;
-  for (const auto& [key, value] : keys) set_key(settings, key, value);
-  return settings;
-}
+// Keys lie over [export] of snowmelt.toml, as flags do.
+ExportConfig settings_of(const Keys& given) { return with_keys(load_config().export_, given); }
 
 // Any manager's table: names and targets filled in as the command line does.
-TableConfig complete(const Keys& keys, const ManagerHandle* manager) {
-  TableConfig table = table_of(keys);
+TableConfig complete(const Keys& given, const ManagerHandle* manager) {
+  TableConfig table = table_of(given);
   Config config;
   if (manager && manager->snowflake()) {
     config.snowflake = manager->snowflake()->config();
@@ -95,14 +89,9 @@ class ExtractionHandle {
 std::shared_ptr<ExtractionHandle> extract(nb::object manager, const Keys& table_keys, const Keys& setting_keys,
                                           const Password& password) {
   const TableConfig table = table_of(table_keys);
-  const ExportConfig settings = settings_of(setting_keys);
   std::stop_source stop;
-  ExtractOptions options{.directory = settings.directory, .password = secret(password)};
-  options.part_size = settings.part_size;
-  options.threads = settings.threads;
-  options.downloads = settings.downloads;
-  options.budget = make_budget(settings);
-  options.compression_level = settings.compression_level;
+  ExtractOptions options{settings_of(setting_keys), secret(password)};
+  options.budget = make_budget(options);
   options.stop = stop.get_token();
   const auto raised = std::make_shared<RaisedInPython>();
   auto extraction = blocking(
@@ -122,11 +111,7 @@ nb::tuple estimate(nb::object manager, const std::string& source) {
 int64_t load(nb::object manager, const Path& path, const std::string& target, const Keys& table_keys, const Password& password) {
   const TableConfig table = table_of(table_keys);
   std::stop_source stop;
-  LoadOptions options{.mode = table.mode,
-                      .integers = table.integers,
-                      .password = secret(password),
-                      .columns = table.columns,
-                      .on_subsecond = table.on_subsecond};
+  LoadOptions options{.mode = table.mode, .rules = table.rules, .password = secret(password)};
   options.stop = stop.get_token();
   return blocking([engine = manager_of(manager), path, target,
                    options] { return PostgreSQLDataLoader(*engine).load_parquet_to_table(path, target, options); },
@@ -143,16 +128,17 @@ nb::dict report_of(const TableReport& report) {
   return out;
 }
 
-nb::dict export_one(nb::object manager, const Keys& table_keys, const Password& password, const Path& directory) {
+nb::dict export_one(nb::object manager, const Keys& table_keys, const Keys& setting_keys, const Password& password) {
   const TableConfig table = complete(table_keys, engine_manager(manager));
   std::stop_source stop;
-  RunOptions options;
+  RunOptions options{.export_ = settings_of(setting_keys)};
+  options.budget = make_budget(options.export_);
   options.stop = stop.get_token();
   const auto raised = std::make_shared<RaisedInPython>();
   return report_of(with_python(
       raised,
-      [engine = manager_of(manager, raised), table, password, directory, options] {
-        return export_table(table, secret(password), directory, *engine, options);
+      [engine = manager_of(manager, raised), table, password, options] {
+        return export_table(table, secret(password), options.export_.directory, *engine, options);
       },
       [stop]() mutable { stop.request_stop(); }));
 }
@@ -187,26 +173,40 @@ std::string run_all(bool exporting, nb::object manager, const std::vector<Keys>&
 
 nb::dict configuration(const std::optional<Path>& file) {
   Config config = load_config(file);
-  constexpr const char* kModes[] = {"create", "replace", "truncate", "append"};
-  constexpr const char* kIntegers[] = {"bigint", "numeric"};
-  constexpr const char* kSubseconds[] = {"error", "truncate", "round", "nanos"};
   if (!config.tables.empty()) validate_tables(config);
   nb::list tables;
-  for (const TableConfig& table : config.tables) {
-    nb::dict out;
-    if (!table.source.empty()) out["source"] = table.source;
-    if (!table.query.empty()) out["query"] = table.query;
-    out["name"] = table.name;
-    out["target"] = table.target;
-    out["mode"] = kModes[static_cast<int>(table.mode)];
-    out["integers"] = kIntegers[static_cast<int>(table.integers)];
-    out["on_subsecond"] = kSubseconds[static_cast<int>(table.on_subsecond)];
-    out["tz_offset"] = table.tz_offset;
-    tables.append(out);
-  }
+  for (const TableConfig& table : config.tables) tables.append(dict_of(table));
   nb::dict out;
   out["tables"] = tables;
   out["directory"] = config.export_.directory.string();
+  out["export"] = dict_of(config.export_);
+  return out;
+}
+
+template <typename Section>
+void list_keys(nb::list& out) {
+  const Section defaults;
+  for (const auto& key : keys<Section>()) {
+    nb::dict row;
+    row["section"] = section_name<Section>();
+    row["name"] = key.name;
+    row["type"] = to_string(key.type);
+    row["variable"] = key.variable;
+    row["words"] = std::vector<std::string_view>(key.words.begin(), key.words.end());
+    row["default"] = key.get(defaults);
+    row["fallback"] = key.fallback;
+    row["meaning"] = key.meaning;
+    out.append(row);
+  }
+}
+
+// The key table: for docs/configuration.md and for tests.
+nb::list configuration_keys() {
+  nb::list out;
+  list_keys<SnowflakeConfig>(out);
+  list_keys<PostgresConfig>(out);
+  list_keys<ExportConfig>(out);
+  list_keys<TableConfig>(out);
   return out;
 }
 
@@ -219,10 +219,11 @@ void bind_transfer(nb::module_& module) {
   module.def("extract", &extract, nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
   module.def("estimate", &estimate);
   module.def("load", &load, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
-  module.def("export_one", &export_one, nb::arg(), nb::arg(), nb::arg().none(), nb::arg());
+  module.def("export_one", &export_one, nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
   module.def("import_one", &import_one, nb::arg(), nb::arg(), nb::arg().none(), nb::arg());
   module.def("run_all", &run_all, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg());
   module.def("configuration", &configuration, nb::arg().none());
+  module.def("configuration_keys", &configuration_keys);
 }
 
 }  // namespace snowmelt::python

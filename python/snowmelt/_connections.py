@@ -225,8 +225,7 @@ class SnowflakeConnectionManager(_EngineManager[SnowflakeConnection]):
     _connection_class = SnowflakeConnection
 
     def __init__(self, *, session_parameters: dict[str, Any] | None = None, **settings: Any) -> None:
-        parameters = dict(keys("session_parameters", session_parameters or {}))
-        super().__init__(_snowmelt.snowflake_manager(keys("snowflake", settings), parameters))
+        super().__init__(_snowmelt.snowflake_manager(keys("snowflake", {**settings, "session_parameters": session_parameters})))
 
     @property
     def logins(self) -> int:

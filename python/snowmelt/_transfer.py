@@ -143,19 +143,15 @@ class SnowflakeDataExtractor(_Worker):
         source: str | Mapping[str, Any],
         directory: StrPath = "export",
         password: str | None = None,
-        *,
-        part_size: int | None = None,
-        threads: int | None = None,
-        compression_level: int | None = None,
+        **settings: Any,
     ) -> TableChunks:
         """Starts the export to <directory>/<source>/ and gives its parts as they close.
 
-        `source` is a table's name, or a dict with the keys of [[table]]. `password` encrypts the files.
+        `source` is a table's name, or a dict with the keys of [[table]]. `password` encrypts the files. ``settings`` are keys of
+        [export]: part_size, threads, …; they lie over snowmelt.toml.
         """
-        settings = {
-            "directory": directory, "part_size": part_size, "threads": threads, "compression_level": compression_level,
-        }  # fmt: skip
-        handle = _snowmelt.extract(self._engine, table_keys(source), keys("export", settings), _password(password))
+        options = keys("export", {**settings, "directory": directory})
+        handle = _snowmelt.extract(self._engine, table_keys(source), options, _password(password))
         return TableChunks(handle)
 
 
@@ -192,15 +188,22 @@ class PostgreSQLDataLoader(_Worker):
 
 
 def export_table(
-    table_config: str | Mapping[str, Any], password: str | None, export_base_dir: StrPath, conn_manager: object
+    table_config: str | Mapping[str, Any],
+    password: str | None,
+    export_base_dir: StrPath,
+    conn_manager: object,
+    **settings: Any,
 ) -> TableReport:
     """Exports one table to <export_base_dir>/<source>/.
+
+    ``settings`` are keys of [export]: part_size, threads, …; they lie over snowmelt.toml.
 
     >>> export_table({"source": "SALES.PUBLIC.ORDERS"}, None, "export", conn_manager).rows
     1500000
     """
     engine = engine_manager(conn_manager, "export_table")
-    return TableReport(**_snowmelt.export_one(engine, table_keys(table_config), _password(password), os.fspath(export_base_dir)))
+    options = keys("export", {**settings, "directory": export_base_dir})
+    return TableReport(**_snowmelt.export_one(engine, table_keys(table_config), options, _password(password)))
 
 
 def import_table(
@@ -216,12 +219,11 @@ def import_table(
 
 
 def _run(
-    exporting: bool, tables: Sequence[Any], password: str | None, directory: StrPath, conn_manager: object, jobs: int
+    exporting: bool, tables: Sequence[Any], password: str | None, options: Mapping[str, Any], conn_manager: object, jobs: int
 ) -> dict[str, Any]:
     engine = engine_manager(conn_manager, "export_data" if exporting else "import_data")
-    settings = keys("export", {"directory": directory})
     configs = [table_keys(table) for table in tables]
-    report = json.loads(_snowmelt.run_all(exporting, engine, configs, settings, _password(password), jobs))
+    report = json.loads(_snowmelt.run_all(exporting, engine, configs, keys("export", options), _password(password), jobs))
     report["logins"] = conn_manager.logins if isinstance(conn_manager, SnowflakeConnectionManager) else 0
     return report
 
@@ -233,13 +235,17 @@ def export_data(
     conn_manager: object,
     *,
     jobs: int = 2,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Exports every table over one login; a failed table does not stop the others. Returns the report of --json."""
-    return _run(True, tables, password, export_base_dir, conn_manager, jobs)
+    """Exports every table over one login; a failed table does not stop the others. Returns the report of --json.
+
+    ``settings`` are keys of [export]: part_size, threads, …; they lie over snowmelt.toml.
+    """
+    return _run(True, tables, password, {**settings, "directory": export_base_dir}, conn_manager, jobs)
 
 
 def import_data(
     tables: Sequence[str | Mapping[str, Any]], password: str | None, import_base_dir: StrPath, conn_manager: object
 ) -> dict[str, Any]:
     """Imports every table over one connection; a failed table does not stop the others. Returns the report of --json."""
-    return _run(False, tables, password, import_base_dir, conn_manager, 1)
+    return _run(False, tables, password, {"directory": import_base_dir}, conn_manager, 1)

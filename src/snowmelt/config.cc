@@ -4,361 +4,107 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
-#include <numeric>
 #include <set>
 #include <string_view>
-#include <variant>
 
 #include "snowmelt/connections_file.h"
 #include "snowmelt/error.h"
+#include "snowmelt/keys.h"
 #include "snowmelt/log.h"
 #include "snowmelt/toml_file.h"
 
 namespace snowmelt {
 namespace {
 
-template <typename Section>
-struct Key {
-  std::string_view name;
-  std::variant<std::string Section::*, Secret Section::*, int Section::*, int64_t Section::*, bool Section::*,
-               std::filesystem::path Section::*>
-      member;
-};
-
-// One row a key; the environment variable of a [snowflake] key is SNOWFLAKE_<NAME>.
-constexpr Key<SnowflakeConfig> kSnowflakeKeys[] = {
-    {"connection", &SnowflakeConfig::connection},
-    {"account", &SnowflakeConfig::account},
-    {"user", &SnowflakeConfig::user},
-    {"password", &SnowflakeConfig::password},
-    {"authenticator", &SnowflakeConfig::authenticator},
-    {"database", &SnowflakeConfig::database},
-    {"schema", &SnowflakeConfig::schema},
-    {"warehouse", &SnowflakeConfig::warehouse},
-    {"role", &SnowflakeConfig::role},
-    {"private_key_file", &SnowflakeConfig::private_key_file},
-    {"private_key_file_pwd", &SnowflakeConfig::private_key_file_pwd},
-    {"token", &SnowflakeConfig::token},
-    {"token_file_path", &SnowflakeConfig::token_file_path},
-    {"passcode", &SnowflakeConfig::passcode},
-    {"oauth_client_id", &SnowflakeConfig::oauth_client_id},
-    {"oauth_client_secret", &SnowflakeConfig::oauth_client_secret},
-    {"oauth_authorization_url", &SnowflakeConfig::oauth_authorization_url},
-    {"oauth_token_request_url", &SnowflakeConfig::oauth_token_request_url},
-    {"oauth_redirect_uri", &SnowflakeConfig::oauth_redirect_uri},
-    {"oauth_scope", &SnowflakeConfig::oauth_scope},
-    {"workload_identity_provider", &SnowflakeConfig::workload_identity_provider},
-    {"workload_identity_entra_resource", &SnowflakeConfig::workload_identity_entra_resource},
-    {"host", &SnowflakeConfig::host},
-    {"port", &SnowflakeConfig::port},
-    {"protocol", &SnowflakeConfig::protocol},
-    {"proxy_host", &SnowflakeConfig::proxy_host},
-    {"proxy_port", &SnowflakeConfig::proxy_port},
-    {"proxy_user", &SnowflakeConfig::proxy_user},
-    {"proxy_password", &SnowflakeConfig::proxy_password},
-    {"no_proxy", &SnowflakeConfig::no_proxy},
-    {"login_timeout", &SnowflakeConfig::login_timeout},
-    {"external_browser_timeout", &SnowflakeConfig::external_browser_timeout},
-    {"client_session_keep_alive", &SnowflakeConfig::client_session_keep_alive},
-    {"client_store_temporary_credential", &SnowflakeConfig::client_store_temporary_credential},
-};
-
-constexpr Key<PostgresConfig> kPostgresKeys[] = {
-    {"uri", &PostgresConfig::uri},
-    {"service", &PostgresConfig::service},
-    {"host", &PostgresConfig::host},
-    {"port", &PostgresConfig::port},
-    {"dbname", &PostgresConfig::dbname},
-    {"user", &PostgresConfig::user},
-    {"password", &PostgresConfig::password},
-    {"sslmode", &PostgresConfig::sslmode},
-    {"sslrootcert", &PostgresConfig::sslrootcert},
-    {"autocommit", &PostgresConfig::autocommit},
-    {"connect_timeout", &PostgresConfig::connect_timeout},
-    {"load_connections", &PostgresConfig::load_connections},
-};
-
-// libpq's own variables for the keys above.
-constexpr std::pair<const char*, std::string_view> kPostgresEnvironment[] = {
-    {"PGSERVICE", "service"}, {"PGHOST", "host"},         {"PGPORT", "port"},       {"PGDATABASE", "dbname"},
-    {"PGUSER", "user"},       {"PGPASSWORD", "password"}, {"PGSSLMODE", "sslmode"}, {"PGSSLROOTCERT", "sslrootcert"},
-};
-
-constexpr Key<ExportConfig> kExportKeys[] = {
-    {"directory", &ExportConfig::directory},       {"part_size", &ExportConfig::part_size},
-    {"threads", &ExportConfig::threads},           {"downloads", &ExportConfig::downloads},
-    {"memory_limit", &ExportConfig::memory_limit}, {"compression_level", &ExportConfig::compression_level},
-};
-
-// The enumerations' words, in the order of their values.
-constexpr std::string_view kLoadModes[] = {"create", "replace", "truncate", "append"};
-constexpr std::string_view kIntegerModes[] = {"bigint", "numeric"};
-constexpr std::string_view kSubsecondModes[] = {"error", "truncate", "round", "nanos"};
-constexpr std::string_view kNulModes[] = {"error", "strip", "replace"};
-constexpr std::string_view kRangeModes[] = {"error", "null"};
-constexpr std::string_view kTableKeys[] = {"source",    "query",  "name",  "target", "mode",   "integers",       "on_subsecond",
-                                           "tz_offset", "rename", "types", "drop",   "on_nul", "on_out_of_range"};
 constexpr std::string_view kTopKeys[] = {"snowflake", "postgres", "export", "table", "defaults"};
 
 [[noreturn]] void bad(std::string where, std::string message, std::string hint = {}) {
   throw ConfigurationError("config.invalid", std::move(message), {.where = std::move(where), .hint = std::move(hint)});
 }
 
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substitution = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitution});
-    }
-  }
-  return row.back();
-}
-
-template <typename Names>
-std::string nearest(std::string_view word, const Names& names) {
-  std::string_view best;
-  size_t best_distance = SIZE_MAX;
-  for (std::string_view name : names) {
-    if (const size_t distance = edit_distance(word, name); distance < best_distance) {
-      best_distance = distance;
-      best = name;
-    }
-  }
-  return std::string(best);
-}
-
-template <typename Names>
-[[noreturn]] void unknown_key(const std::string& file, const toml::node& node, std::string_view section, std::string_view key,
-                              const Names& names) {
-  const std::string dot = section.empty() ? "" : ".";
-  throw ConfigurationError("config.unknown_key", fmt::format("unknown key \"{}\"", key),
-                           {.where = place(file, node, fmt::format("{}{}{}", section, dot, key)),
-                            .hint = fmt::format("the nearest known key is \"{}\"", nearest(key, names))});
-}
-
-template <typename Names>
-[[noreturn]] void refuse_key(const std::string& section, const std::string& key, const Names& names) {
-  throw ConfigurationError("config.unknown_key", fmt::format("unknown key \"{}\"", key),
-                           {.where = section, .hint = fmt::format("the nearest known key is \"{}\"", nearest(key, names))});
-}
-
-template <typename T>
-T parse_text(std::string_view text, const std::string& where);
-
-template <>
-int64_t parse_text(std::string_view text, const std::string& where) {
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size()) bad(where, fmt::format("\"{}\" is not a whole number", text));
-  return number;
-}
-
-template <>
-bool parse_text(std::string_view text, const std::string& where) {
-  std::string lower(text);
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  if (lower == "true" || lower == "1" || lower == "yes" || lower == "on") return true;
-  if (lower == "false" || lower == "0" || lower == "no" || lower == "off") return false;
-  bad(where, fmt::format("\"{}\" is not true or false", text));
-}
-
-template <typename Int>
-Int in_range(int64_t number, const std::string& where) {
-  if (number < 0 || number > std::numeric_limits<Int>::max()) bad(where, fmt::format("{} is out of range", number));
-  return static_cast<Int>(number);
-}
-
-// From the environment or from text in a file: one assignment for every member type.
-template <typename Section>
-void assign_text(Section& section, const Key<Section>& key, const std::string& text, const std::string& where) {
-  std::visit(
-      [&](auto member) {
-        using Member = std::remove_reference_t<decltype(section.*member)>;
-        if constexpr (std::is_same_v<Member, bool>)
-          section.*member = parse_text<bool>(text, where);
-        else if constexpr (std::is_integral_v<Member>)
-          section.*member = in_range<Member>(parse_text<int64_t>(text, where), where);
-        else
-          section.*member = Member(text);
-      },
-      key.member);
-}
-
-template <typename Section>
-void assign_toml(Section& section, const Key<Section>& key, const toml::node& value, const std::string& where) {
-  std::visit(
-      [&](auto member) {
-        using Member = std::remove_reference_t<decltype(section.*member)>;
-        if constexpr (std::is_same_v<Member, bool>) {
-          if (auto flag = value.value_exact<bool>())
-            section.*member = *flag;
-          else
-            bad(where, "expected true or false");
-        } else if constexpr (std::is_integral_v<Member>) {
-          if (auto number = value.value_exact<int64_t>())
-            section.*member = in_range<Member>(*number, where);
-          else
-            bad(where, "expected a whole number");
-        } else {
-          // A port is often written as a number where text is meant (postgres.port).
-          if (auto text = value.value_exact<std::string>())
-            section.*member = Member(*text);
-          else if (auto number = value.value_exact<int64_t>())
-            section.*member = Member(std::to_string(*number));
-          else
-            bad(where, "expected text in quotes");
-        }
-      },
-      key.member);
-}
-
-template <typename Section, size_t N>
-const Key<Section>* find_key(const Key<Section> (&keys)[N], std::string_view name) {
-  const auto* found = std::find_if(keys, keys + N, [&](const auto& key) { return key.name == name; });
-  return found == keys + N ? nullptr : found;
-}
-
-template <typename Section, size_t N>
-std::vector<std::string_view> names_of(const Key<Section> (&keys)[N]) {
-  std::vector<std::string_view> names;
-  for (const auto& key : keys) names.push_back(key.name);
-  return names;
-}
-
-template <typename Section, size_t N>
-void read_section(const std::string& file, const toml::table& table, std::string_view name, const Key<Section> (&keys)[N],
-                  Section& section) {
-  for (const auto& [toml_key, value] : table) {
-    const std::string_view key = toml_key.str();
-    const Key<Section>* known = find_key(keys, key);
-    if (known == nullptr) unknown_key(file, value, name, key, names_of(keys));
-    assign_toml(section, *known, value, place(file, value, fmt::format("{}.{}", name, key)));
-  }
-}
-
-void read_session_parameters(const std::string& file, const toml::table& table, SnowflakeConfig& snowflake) {
-  if (const toml::node* parameters = table.get("session_parameters")) {
-    for (const auto& [key, value] : as_table(file, *parameters, "snowflake.session_parameters")) {
-      auto text = value.value<std::string>();
-      if (auto flag = value.value_exact<bool>())
-        text = *flag ? "true" : "false";
-      else if (auto number = value.value_exact<int64_t>())
-        text = std::to_string(*number);
-      if (!text)
-        bad(place(file, value, fmt::format("snowflake.session_parameters.{}", key.str())),
-            "expected text, a number or true/false");
-      snowflake.session_parameters[std::string(key.str())] = *text;
-    }
-  }
-}
-
-void read_snowflake(const std::string& file, const toml::table& table, SnowflakeConfig& snowflake) {
-  read_session_parameters(file, table, snowflake);
-  toml::table plain = table;
-  plain.erase("session_parameters");
-  read_section(file, plain, "snowflake", kSnowflakeKeys, snowflake);
-}
-
-// The keys of a connection that other tools use too: what is unknown here is theirs, and they take "true" for true.
-void read_connection(const NamedConnection& connection, SnowflakeConfig& snowflake) {
-  read_session_parameters(connection.file, connection.keys, snowflake);
-  for (const auto& [toml_key, value] : connection.keys) {
-    const std::string_view key = toml_key.str();
-    if (key == "session_parameters") continue;
-    const std::string where = place(connection.file, value, fmt::format("{}.{}", connection.name, key));
-    const Key<SnowflakeConfig>* known = key == "connection" ? nullptr : find_key(kSnowflakeKeys, key);
-    if (known == nullptr)
-      log(LogLevel::debug, "{}: a key of other tools, not used", where);
-    else if (const auto text = value.value_exact<std::string>())
-      assign_text(snowflake, *known, *text, where);
-    else
-      assign_toml(snowflake, *known, value, where);
-  }
-  snowflake.connection = connection.name;
-}
-
-template <typename Enum, size_t N>
-Enum parse_word(const std::string& where, const toml::node& value, const std::string_view (&words)[N]) {
-  const auto text = value.value_exact<std::string>();
-  const auto* found = text ? std::find(words, words + N, *text) : words + N;
-  if (found == words + N) {
-    bad(where, fmt::format("{} is not one of: {}", text ? fmt::format("\"{}\"", *text) : "this value", fmt::join(words, ", ")));
-  }
-  return static_cast<Enum>(found - words);
-}
-
-// { COLUMN = "text", … }
-std::map<std::string, std::string> column_texts(const std::string& where, const toml::node& value) {
+// { NAME = "text", … }. A parameter may be a number or true or false as well.
+std::map<std::string, std::string> texts_of(const std::string& file, const toml::table& table, const std::string& section,
+                                            KeyType type) {
   std::map<std::string, std::string> texts;
-  const toml::table* table = value.as_table();
-  if (table == nullptr) bad(where, "expected a table of columns", "write { COLUMN = \"…\" }");
-  for (const auto& [column, text] : *table) {
-    const auto got = text.value_exact<std::string>();
-    if (!got || got->empty()) bad(fmt::format("{}.{}", where, column.str()), "expected text in quotes");
-    texts[std::string(column.str())] = *got;
+  for (const auto& [name, node] : table) {
+    auto text = node.value_exact<std::string>();
+    const auto refuse = [&](std::string_view expected) {
+      bad(place(file, node, fmt::format("{}.{}", section, name.str())), fmt::format("expected {}", expected));
+    };
+    if (type == KeyType::parameters) {
+      if (const auto flag = node.value_exact<bool>()) text = *flag ? "true" : "false";
+      if (const auto number = node.value_exact<int64_t>()) text = std::to_string(*number);
+      if (!text) refuse("text, a number or true/false");
+    } else if (!text || text->empty()) {
+      refuse("text in quotes");
+    }
+    texts[std::string(name.str())] = *text;
   }
   return texts;
 }
 
-// ["COLUMN", …]
-std::vector<std::string> column_names(const std::string& where, const toml::node& value) {
-  std::vector<std::string> names;
-  const toml::array* array = value.as_array();
-  if (array == nullptr) bad(where, "expected a list of columns", "write [\"COLUMN\", …]");
-  for (const toml::node& name : *array) {
-    const auto got = name.value_exact<std::string>();
-    if (!got || got->empty()) bad(where, "expected text in quotes");
-    names.push_back(*got);
+// A TOML value in the key table's own terms; what is none of them is refused here, with its place.
+KeyValue value_of(const std::string& file, const toml::node& node, const std::string& key, KeyType type) {
+  if (const auto flag = node.value_exact<bool>()) return *flag;
+  if (const auto number = node.value_exact<int64_t>()) return *number;
+  if (const auto text = node.value_exact<std::string>()) return *text;
+  if (const auto* table = node.as_table()) return texts_of(file, *table, key, type);
+  if (const auto* array = node.as_array()) {
+    std::vector<std::string> names;
+    for (const toml::node& name : *array) {
+      const auto text = name.value_exact<std::string>();
+      if (!text || text->empty()) bad(place(file, name, key), "expected text in quotes");
+      names.push_back(*text);
+    }
+    return names;
   }
-  return names;
+  bad(place(file, node, key), fmt::format("a {} is expected here", to_string(type)));
 }
 
-void read_table_keys(const std::string& file, const toml::table& table, std::string_view section, TableConfig& config) {
-  for (const auto& [toml_key, value] : table) {
-    const std::string_view key = toml_key.str();
-    const std::string where = place(file, value, fmt::format("{}.{}", section, key));
-    const auto text = [&, &node = value] {
-      auto got = node.value_exact<std::string>();
-      if (!got || got->empty()) bad(where, "expected text in quotes");
-      return *got;
-    };
-    if (key == "source")
-      config.source = text();
-    else if (key == "query")
-      config.query = text();
-    else if (key == "name")
-      config.name = text();
-    else if (key == "target")
-      config.target = text();
-    else if (key == "mode")
-      config.mode = parse_word<LoadMode>(where, value, kLoadModes);
-    else if (key == "integers")
-      config.integers = parse_word<IntegerMode>(where, value, kIntegerModes);
-    else if (key == "on_subsecond")
-      config.on_subsecond = parse_word<SubsecondMode>(where, value, kSubsecondModes);
-    else if (key == "on_nul")
-      config.columns.on_nul = parse_word<NulMode>(where, value, kNulModes);
-    else if (key == "on_out_of_range")
-      config.columns.on_out_of_range = parse_word<RangeMode>(where, value, kRangeModes);
-    else if (key == "rename")
-      config.columns.rename = column_texts(where, value);
-    else if (key == "types")
-      config.columns.types = column_texts(where, value);
-    else if (key == "drop")
-      config.columns.drop = column_names(where, value);
-    else if (key == "tz_offset") {
-      if (!value.is_boolean()) bad(where, "expected true or false");
-      config.tz_offset = *value.value_exact<bool>();
-    } else {
-      unknown_key(file, value, section, key, kTableKeys);
+template <typename Section>
+void read_key(const std::string& file, const std::string& section_path, const Key<Section>& key, const toml::node& node,
+              Section& section, KeyOrigin origin) {
+  const std::string path = fmt::format("{}.{}", section_path, key.name);
+  key.set(key, section, value_of(file, node, path, key.type), place(file, node, path), origin);
+}
+
+template <typename Section>
+void read_section(const std::string& file, const toml::table& table, const std::string& section_path, Section& section) {
+  for (const auto& [name, node] : table) {
+    const Key<Section>* key = find_key<Section>(name.str());
+    if (key == nullptr) {
+      throw_unknown_key(place(file, node, fmt::format("{}.{}", section_path, name.str())), name.str(), key_names<Section>());
+    }
+    read_key(file, section_path, *key, node, section, KeyOrigin::file);
+  }
+}
+
+// The keys of a connection that other tools use too: what is unknown here is theirs, and they take "true" for true.
+void read_connection(const NamedConnection& connection, SnowflakeConfig& snowflake) {
+  for (const auto& [name, node] : connection.keys) {
+    const Key<SnowflakeConfig>* key = name.str() == "connection" ? nullptr : find_key<SnowflakeConfig>(name.str());
+    if (key == nullptr)
+      log(LogLevel::debug, "{}: a key of other tools, not used",
+          place(connection.file, node, fmt::format("{}.{}", connection.name, name.str())));
+    else
+      read_key(connection.file, connection.name, *key, node, snowflake, KeyOrigin::text);
+  }
+  snowflake.connection = connection.name;
+}
+
+// An empty name or statement is a slip; in [snowflake] an empty text says that a key is not set.
+void refuse_empty(const std::string& file, const toml::table& table, std::string_view section) {
+  for (const auto& [name, node] : table) {
+    if (node.value_exact<std::string>() == "") {
+      bad(place(file, node, fmt::format("{}.{}", section, name.str())), "expected text in quotes");
     }
   }
+}
+
+void read_table_keys(const std::string& file, const toml::table& table, const std::string& section, TableConfig& config) {
+  refuse_empty(file, table, section);
+  read_section(file, table, section, config);
 }
 
 void read_tables(const std::string& file, const toml::table& root, Config& config) {
@@ -399,32 +145,25 @@ void read_named_connection(const toml::table& root, SnowflakeConfig& snowflake) 
 }
 
 void read_root(const std::string& file, const toml::table& root, Config& config) {
-  for (const auto& [key, value] : root) {
+  for (const auto& [key, node] : root) {
     if (std::find(std::begin(kTopKeys), std::end(kTopKeys), key.str()) == std::end(kTopKeys)) {
-      unknown_key(file, value, "", key.str(), kTopKeys);
+      throw_unknown_key(place(file, node, key.str()), key.str(), {std::begin(kTopKeys), std::end(kTopKeys)});
     }
   }
-  if (const auto* node = root.get("snowflake")) read_snowflake(file, as_table(file, *node, "snowflake"), config.snowflake);
-  if (const auto* node = root.get("postgres"))
-    read_section(file, as_table(file, *node, "postgres"), "postgres", kPostgresKeys, config.postgres);
-  if (const auto* node = root.get("export"))
-    read_section(file, as_table(file, *node, "export"), "export", kExportKeys, config.export_);
+  const auto section = [&](const char* name, auto& settings) {
+    if (const auto* node = root.get(name)) read_section(file, as_table(file, *node, name), name, settings);
+  };
+  section("snowflake", config.snowflake);
+  section("postgres", config.postgres);
+  section("export", config.export_);
   read_tables(file, root, config);
 }
 
-void read_environment(Config& config) {
-  for (const auto& key : kSnowflakeKeys) {
-    std::string variable = "SNOWFLAKE_" + std::string(key.name);
-    std::transform(variable.begin(), variable.end(), variable.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-    if (const char* value = std::getenv(variable.c_str()); value != nullptr && *value != '\0') {
-      assign_text(config.snowflake, key, value, variable);
-    }
-  }
-  for (const auto& [variable, name] : kPostgresEnvironment) {
-    if (const char* value = std::getenv(variable); value != nullptr && *value != '\0') {
-      assign_text(config.postgres, *find_key(kPostgresKeys, name), value, variable);
-    }
+template <typename Section>
+void read_variables(Section& section) {
+  for (const auto& key : keys<Section>()) {
+    const char* value = key.variable.empty() ? nullptr : std::getenv(key.variable.c_str());
+    if (value != nullptr && *value != '\0') key.set(key, section, std::string(value), key.variable, KeyOrigin::text);
   }
 }
 
@@ -441,15 +180,6 @@ std::string quote_if_needed(const std::string& name) {
   std::string quoted = "\"";
   for (char c : name) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
   return quoted + "\"";
-}
-
-// From single keys; `where` of a message is the key itself.
-template <typename Section, size_t N>
-void set_section_key(Section& section, const Key<Section> (&keys)[N], const std::string& name, const std::string& key,
-                     const std::string& value) {
-  const Key<Section>* known = find_key(keys, key);
-  if (known == nullptr) refuse_key(name, key, names_of(keys));
-  assign_text(section, *known, value, name + "." + key);
 }
 
 }  // namespace
@@ -475,53 +205,6 @@ void complete_table(const Config& config, TableConfig& table, const std::string&
   }
   if (table.target.empty()) table.target = quote_if_needed(schema) + "." + quote_if_needed(fold_to_postgres(last));
   parse_name(table.target, Fold::lower, 2);  // refuses what is no name
-}
-
-void set_key(SnowflakeConfig& config, const std::string& key, const std::string& value) {
-  set_section_key(config, kSnowflakeKeys, "snowflake", key, value);
-}
-void set_key(PostgresConfig& config, const std::string& key, const std::string& value) {
-  set_section_key(config, kPostgresKeys, "postgres", key, value);
-}
-void set_key(ExportConfig& config, const std::string& key, const std::string& value) {
-  set_section_key(config, kExportKeys, "export", key, value);
-}
-
-void set_key(TableConfig& table, const std::string& key, const std::string& value) {
-  const std::string where = "table." + key;
-  const auto word = [&](const auto& words) {
-    const auto* found = std::find(std::begin(words), std::end(words), value);
-    if (found == std::end(words)) bad(where, fmt::format("\"{}\" is not one of: {}", value, fmt::join(words, ", ")));
-    return found - std::begin(words);
-  };
-  if (key == "source")
-    table.source = value;
-  else if (key == "query")
-    table.query = value;
-  else if (key == "name")
-    table.name = value;
-  else if (key == "target")
-    table.target = value;
-  else if (key == "mode")
-    table.mode = static_cast<LoadMode>(word(kLoadModes));
-  else if (key == "integers")
-    table.integers = static_cast<IntegerMode>(word(kIntegerModes));
-  else if (key == "on_subsecond")
-    table.on_subsecond = static_cast<SubsecondMode>(word(kSubsecondModes));
-  else if (key == "tz_offset")
-    table.tz_offset = parse_text<bool>(value, where);
-  else if (key == "on_nul")
-    table.columns.on_nul = static_cast<NulMode>(word(kNulModes));
-  else if (key == "on_out_of_range")
-    table.columns.on_out_of_range = static_cast<RangeMode>(word(kRangeModes));
-  else if (key == "drop")
-    table.columns.drop.push_back(value);
-  else if (key.starts_with("rename."))
-    table.columns.rename[key.substr(std::string_view("rename.").size())] = value;
-  else if (key.starts_with("types."))
-    table.columns.types[key.substr(std::string_view("types.").size())] = value;
-  else
-    refuse_key("table", key, kTableKeys);
 }
 
 std::vector<std::string> parse_name(const std::string& text, Fold fold, size_t parts_max) {
@@ -586,7 +269,8 @@ Config load_config(const std::optional<std::filesystem::path>& file) {
   }
   read_named_connection(root, config.snowflake);
   read_root(path.string(), root, config);
-  read_environment(config);
+  read_variables(config.snowflake);
+  read_variables(config.postgres);
   return config;
 }
 

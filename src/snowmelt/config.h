@@ -82,11 +82,15 @@ enum class SubsecondMode { error, truncate, round, nanos };  // digits below the
 enum class NulMode { error, strip, replace };  // U+0000 in text; replaced by U+FFFD
 enum class RangeMode { error, null };          // a value outside the target's range
 
-// What [[table]] says of columns. They are named as in the source, without regard to case where only one answers.
-struct ColumnChoices {
-  std::map<std::string, std::string> rename;  // to the name in PostgreSQL
-  std::map<std::string, std::string> types;   // PostgreSQL types for a table that snowmelt makes
-  std::vector<std::string> drop;              // neither exported nor loaded
+// What [[table]] says of columns and their values. One struct, read by both halves. Columns are named as in the source, without
+// regard to case where only one answers.
+struct ColumnRules {
+  IntegerMode integers = IntegerMode::bigint;
+  SubsecondMode on_subsecond = SubsecondMode::error;
+  bool tz_offset = false;                          // also write <col>_tz_offset for TIMESTAMP_TZ
+  std::map<std::string, std::string> rename = {};  // to the name in PostgreSQL
+  std::map<std::string, std::string> types = {};   // PostgreSQL types for a table that snowmelt makes
+  std::vector<std::string> drop = {};              // neither exported nor loaded
   NulMode on_nul = NulMode::error;
   RangeMode on_out_of_range = RangeMode::error;
 };
@@ -98,20 +102,17 @@ struct TableConfig {
   std::string name;    // of a query's result; of a table: its folded source
   std::string target;  // schema.table in PostgreSQL
   LoadMode mode = LoadMode::create;
-  IntegerMode integers = IntegerMode::bigint;
-  SubsecondMode on_subsecond = SubsecondMode::error;
-  bool tz_offset = false;  // also write <col>_tz_offset for TIMESTAMP_TZ
-  ColumnChoices columns;
+  ColumnRules rules;
 };
 
 // [export]
 struct ExportConfig {
-  std::filesystem::path directory = "export";
-  int64_t part_size = 32 << 20;  // encoded bytes at which a part is closed
-  int threads = 0;               // that convert and encode; 0: as many as cores
-  int downloads = 0;             // chunks fetched at once; 0: six, or `threads` where that is more
-  int64_t memory_limit = 0;      // bytes for chunks in hand; 0: a quarter of the memory, at most 2 GiB
-  int compression_level = 1;     // zstd
+  std::filesystem::path directory = "export";  // parts lie under <directory>/<source>/
+  int64_t part_size = 32 << 20;                // encoded bytes at which a part is closed, if 8 chunks do not close it before
+  int threads = 0;                             // that convert and encode; 0: as many as cores
+  int downloads = 0;                           // chunks fetched at once; 0: six, or `threads` where that is more
+  int64_t memory_limit = 0;                    // bytes for chunks in hand; 0: a quarter of the memory, at most 2 GiB
+  int compression_level = 1;                   // zstd
 };
 
 struct Config {
@@ -133,14 +134,6 @@ std::string fold_to_postgres(const std::string& name);
 // the environment on top.
 // Throws ConfigurationError naming file, key and the nearest known key.
 Config load_config(const std::optional<std::filesystem::path>& file = std::nullopt);
-
-// One key as its section writes it, value as text ("5432", "true"): for callers that get keys one by one (Python's keyword
-// arguments). Throws ConfigurationError naming the nearest known key.
-void set_key(SnowflakeConfig& config, const std::string& key, const std::string& value);
-void set_key(PostgresConfig& config, const std::string& key, const std::string& value);
-void set_key(ExportConfig& config, const std::string& key, const std::string& value);
-// Columns are "rename.COLUMN" and "types.COLUMN"; "drop" adds one.
-void set_key(TableConfig& table, const std::string& key, const std::string& value);
 
 // Folds the name and fills in the target as [[table]] says; `where` is for messages.
 void complete_table(const Config& config, TableConfig& table, const std::string& where);

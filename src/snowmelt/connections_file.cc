@@ -42,10 +42,11 @@ ConnectionFiles read_files() {
   const fs::path home = snowflake_home();
   ConnectionFiles files;
   if (const fs::path path = home / "config.toml"; is_there(path)) {
-    const toml::table root = read_toml(path);
+    toml::table root = read_toml(path);
     files.default_name = root["default_connection_name"].value_or(std::string{});
-    if (const toml::node* node = root.get("connections")) {
-      files.connections = as_table(path.string(), *node, "connections");
+    if (toml::node* node = root.get("connections")) {
+      as_table(path.string(), *node, "connections");
+      files.connections = std::move(*node->as_table());
       files.file = path.string();
     }
   }
@@ -56,8 +57,11 @@ ConnectionFiles read_files() {
   return files;
 }
 
-NamedConnection pick(const ConnectionFiles& files, const std::string& name) {
-  if (const toml::node* node = files.connections.get(name)) return {name, files.file, as_table(files.file, *node, name)};
+NamedConnection pick(ConnectionFiles& files, const std::string& name) {
+  if (toml::node* node = files.connections.get(name)) {
+    as_table(files.file, *node, name);
+    return {name, files.file, std::move(*node->as_table())};  // a copy would lose the lines
+  }
   if (files.file.empty()) {
     throw ConfigurationError("config.unknown_connection", fmt::format("there is no connection \"{}\"", name),
                              {.where = snowflake_home().string(), .hint = "neither connections.toml nor config.toml lists any"});
@@ -82,10 +86,13 @@ fs::path snowflake_home() {
   return expanded(configuration.empty() ? "~/.config" : configuration) / "snowflake";
 }
 
-NamedConnection find_connection(const std::string& name) { return pick(read_files(), name); }
+NamedConnection find_connection(const std::string& name) {
+  ConnectionFiles files = read_files();
+  return pick(files, name);
+}
 
 std::optional<NamedConnection> default_connection() {
-  const ConnectionFiles files = read_files();
+  ConnectionFiles files = read_files();
   std::string name = variable("SNOWFLAKE_DEFAULT_CONNECTION_NAME");
   if (name.empty()) name = files.default_name;
   if (!name.empty()) return pick(files, name);

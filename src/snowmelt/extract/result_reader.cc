@@ -27,7 +27,7 @@ HttpOptions http_of(const Connection& connection) {
 class OrderedReader final : public ResultReader {
  public:
   OrderedReader(std::shared_ptr<Connection> connection, StatementResult result, const ResultReaderOptions& options)
-      : converter_(std::make_shared<WireConverter>(result.row_type, options.types)),
+      : converter_(std::make_shared<WireConverter>(result.row_type, options.rules)),
         arrow_(result.arrow),
         http_(http_of(*connection)),
         source_(std::move(connection), std::move(result), converter_) {

@@ -12,7 +12,7 @@
 namespace snowmelt {
 
 struct ResultReaderOptions {
-  TypeOptions types;
+  ColumnRules rules;
   int threads = 0;  // 0: as many as cores
 };
 

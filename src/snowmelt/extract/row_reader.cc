@@ -107,7 +107,7 @@ class ArrowRows : public RowSource {
       : arrow_(result.arrow),
         // Every digit, as wide as it comes: a cursor refuses nothing.
         converter_(std::make_shared<WireConverter>(
-            result.row_type, TypeOptions{.integers = IntegerMode::numeric, .on_subsecond = subseconds, .tz_offset = true})),
+            result.row_type, ColumnRules{.integers = IntegerMode::numeric, .on_subsecond = subseconds, .tz_offset = true})),
         source_(connection.shared_from_this(), result, converter_),
         feed_(source_.open_feed(http_options(connection.config()), RetryPolicy{}, nullptr, {})) {
     int field = 0;

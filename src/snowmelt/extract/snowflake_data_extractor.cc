@@ -78,16 +78,16 @@ void remove_unfinished_parts(const fs::path& directory) {
 }
 
 // Everything that types alone can tell is told at once: what nobody knows to keep, and what the target cannot hold.
-std::shared_ptr<const WireConverter> plan_columns(const std::vector<SnowflakeColumn>& row_type, const TypeOptions& types,
-                                                  const ColumnCheck& check) {
+std::shared_ptr<const WireConverter> plan_columns(const std::vector<SnowflakeColumn>& row_type, const ColumnRules& rules,
+                                                  PolicyCounts* policies, const ColumnCheck& check) {
   try {
-    auto converter = std::make_shared<const WireConverter>(row_type, types);
+    auto converter = std::make_shared<const WireConverter>(row_type, rules, policies);
     if (check) check(*converter->schema(), converter->columns());
     return converter;
   } catch (ValueError& error) {
     if (error.code() != "snowflake.unknown_type" || !check) throw;
     try {
-      TypeOptions rest = types;
+      ColumnRules rest = rules;
       for (const SnowflakeColumn& column : row_type) {
         if (!is_known_type(column)) rest.drop.push_back(column.name);
       }
@@ -174,7 +174,7 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   job.part_size = options.part_size;
   const int threads = options.threads > 0 ? options.threads : default_threads();
   job.downloads = options.downloads > 0 ? options.downloads : default_downloads(threads);
-  job.budget = options.budget ? options.budget : make_work_budget(threads, job.downloads, /*memory_limit=*/0);
+  job.budget = options.budget ? options.budget : make_work_budget(threads, job.downloads, options.memory_limit);
   job.progress = options.progress;
   job.stop = options.stop;
   job.writer.compression_level = options.compression_level;
@@ -190,14 +190,8 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
     const auto snowflake = std::dynamic_pointer_cast<SnowflakeConnection>(connection);
     if (snowflake != nullptr) job.http = http_options(snowflake->config());
     session = snowflake;
-    const TypeOptions types{.integers = table.integers,
-                            .on_subsecond = table.on_subsecond,
-                            .tz_offset = table.tz_offset,
-                            .drop = table.columns.drop,
-                            .on_out_of_range = table.columns.on_out_of_range,
-                            .policies = job.progress != nullptr ? &job.progress->policies : nullptr};
-    job.converter = plan_columns(answer.result ? answer.result->row_type : row_type_of(answer.cursor->description()), types,
-                                 options.check_columns);
+    job.converter = plan_columns(answer.result ? answer.result->row_type : row_type_of(answer.cursor->description()), table.rules,
+                                 job.progress != nullptr ? &job.progress->policies : nullptr, options.check_columns);
     if (answer.result) {
       job.writer.query_id = answer.result->query_id;
       if (job.progress) job.progress->rows_total = answer.result->total;

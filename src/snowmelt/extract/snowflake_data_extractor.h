@@ -31,17 +31,12 @@ struct TableSize {
 // Throws ValueError where the columns that are about to be exported cannot go where they should.
 using ColumnCheck = std::function<void(const arrow::Schema& schema, const std::vector<SourceColumn>& columns)>;
 
-struct ExtractOptions {
-  std::filesystem::path directory = "export";  // parts lie under <directory>/<source>/
-  std::optional<Secret> password;              // encrypts the parts
-  int64_t part_size = 32 << 20;                // encoded bytes; a part is closed there or at 8 chunks
-  int threads = 0;                             // that convert and encode; 0: as many as cores
-  int downloads = 0;                           // chunks fetched at once; 0: six, or `threads` where that is more
-  int compression_level = 1;
-  std::shared_ptr<WorkBudget> budget;  // shared by the tables of a run; null: one of this table's own
+struct ExtractOptions : ExportConfig {
+  std::optional<Secret> password = {};      // encrypts the parts
+  std::shared_ptr<WorkBudget> budget = {};  // shared by the tables of a run; null: one of this table's own
   TableProgress* progress = nullptr;
-  ColumnCheck check_columns;  // called once, before the first chunk
-  std::stop_token stop;
+  ColumnCheck check_columns = {};  // called once, before the first chunk
+  std::stop_token stop = {};
 };
 
 // An extraction under way. Its workers started at the call; destroying it early stops them and leaves no manifest.

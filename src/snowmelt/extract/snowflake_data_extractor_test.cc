@@ -358,7 +358,7 @@ TEST_F(ExtractorTest, a_value_that_cannot_be_kept_is_named_by_table_column_and_r
   driver->answer.row_type[0].precision = 1;  // rows 10 and on have two digits
   driver->answer.row_type[0].scale = 0;
   TableConfig table;
-  table.integers = IntegerMode::numeric;
+  table.rules.integers = IntegerMode::numeric;
   ExtractOptions options;
   options.threads = 1;
   EXPECT_EQ(failure(options, table), "snowflake.precision_exceeded");

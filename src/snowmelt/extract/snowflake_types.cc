@@ -138,20 +138,21 @@ void plan_vector(const SnowflakeColumn& column, ColumnPlan& plan) {
   if (column.dimension) plan.source_type = fmt::format("VECTOR({},{})", plan.integers ? "INT" : "FLOAT", *column.dimension);
 }
 
-ColumnPlan plan_column(int index, const SnowflakeColumn& column, const TypeRow& row, const TypeOptions& options) {
+ColumnPlan plan_column(int index, const SnowflakeColumn& column, const TypeRow& row, const ColumnRules& rules,
+                       PolicyCounts* policies) {
   ColumnPlan plan{.wire_column = index,
                   .kind = row.kind,
                   .name = column.name,
                   .source_type = row.source_type,
                   .zoned = row.zoned,
-                  .on_subsecond = options.on_subsecond,
-                  .policies = options.policies};
+                  .on_subsecond = rules.on_subsecond,
+                  .policies = policies};
   if (row.kind == ColumnKind::decimal) {
     plan.precision = column.precision.value_or(38);
     plan.scale = column.scale.value_or(0);
     if (plan.precision < 1 || plan.precision > 38 || plan.scale < 0 || plan.scale > plan.precision) throw_bad_scale(column);
     plan.source_type = fmt::format("NUMBER({},{})", plan.precision, plan.scale);
-    if (plan.scale == 0 && options.integers == IntegerMode::bigint) plan.kind = ColumnKind::integer;
+    if (plan.scale == 0 && rules.integers == IntegerMode::bigint) plan.kind = ColumnKind::integer;
   } else if (has_fraction_digits(row.kind)) {
     plan.scale = column.scale.value_or(kNanosDigits);
     if (plan.scale < 0 || plan.scale > kNanosDigits) throw_bad_scale(column);
@@ -163,8 +164,8 @@ ColumnPlan plan_column(int index, const SnowflakeColumn& column, const TypeRow& 
       const TypeRow* member = type_row(field);
       if (member == nullptr) throw_unknown_types({fmt::format("{} of type {}", field.name, field.type)}, column.name);
       // Members keep all their digits: JSON has room for them.
-      plan.children.push_back(plan_column(
-          0, field, *member, {.integers = IntegerMode::numeric, .on_subsecond = SubsecondMode::error, .policies = nullptr}));
+      plan.children.push_back(
+          plan_column(0, field, *member, {.integers = IntegerMode::numeric, .on_subsecond = SubsecondMode::error}, nullptr));
     }
   }
   plan.type = file_type(plan, row.source_type);
@@ -255,9 +256,9 @@ void throw_wire_type(const ColumnPlan& plan, const arrow::DataType& found) {
                    {.where = "column " + plan.name, .hint = "cast the column in a query, and report this with the type's name"});
 }
 
-WireConverter::WireConverter(const std::vector<SnowflakeColumn>& row_type, const TypeOptions& options)
-    : on_out_of_range_(options.on_out_of_range), policies_(options.policies) {
-  const std::set<int> dropped = dropped_columns(row_type, options.drop);
+WireConverter::WireConverter(const std::vector<SnowflakeColumn>& row_type, const ColumnRules& rules, PolicyCounts* policies)
+    : on_out_of_range_(rules.on_out_of_range), policies_(policies) {
+  const std::set<int> dropped = dropped_columns(row_type, rules.drop);
   check_types_known(row_type, dropped);
   arrow::FieldVector fields;
   const auto add = [&](ColumnPlan plan, const std::string& name, bool nullable) {
@@ -269,9 +270,9 @@ WireConverter::WireConverter(const std::vector<SnowflakeColumn>& row_type, const
     const SnowflakeColumn& column = row_type[i];
     wire_names_.push_back(column.name);
     if (dropped.contains(i)) continue;
-    const ColumnPlan plan = plan_column(i, column, *type_row(column), options);
+    const ColumnPlan plan = plan_column(i, column, *type_row(column), rules, policies);
     add(plan, column.name, column.nullable);
-    if (plan.zoned && options.tz_offset) add(plan_tz_offset(plan), tz_offset_name(column.name), column.nullable);
+    if (plan.zoned && rules.tz_offset) add(plan_tz_offset(plan), tz_offset_name(column.name), column.nullable);
   }
   if (fields.empty()) throw ValueError("types.no_columns", "no column is left to export", {.hint = "drop fewer columns"});
   schema_ = arrow::schema(std::move(fields));

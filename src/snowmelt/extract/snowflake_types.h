@@ -16,21 +16,13 @@ namespace snowmelt {
 
 struct ColumnPlan;  // column_plan.h
 
-struct TypeOptions {
-  IntegerMode integers = IntegerMode::bigint;
-  SubsecondMode on_subsecond = SubsecondMode::error;
-  bool tz_offset = false;
-  std::vector<std::string> drop = {};  // columns that are not kept
-  RangeMode on_out_of_range = RangeMode::error;
-  PolicyCounts* policies = nullptr;  // raised where a policy changed a value; outlives the converter
-};
-
 // One a result; const and shared by all threads. The file's schema depends on the row type alone, never on the data, so
 // that every part of a table, and every later export of it, has the same one.
 class WireConverter {
  public:
-  // Throws ValueError naming every column whose type is not known.
-  WireConverter(const std::vector<SnowflakeColumn>& row_type, const TypeOptions& options);
+  // Throws ValueError naming every column whose type is not known. `policies` is raised where a policy changed a value; it
+  // outlives the converter.
+  WireConverter(const std::vector<SnowflakeColumn>& row_type, const ColumnRules& rules, PolicyCounts* policies = nullptr);
   ~WireConverter();
 
   const std::shared_ptr<arrow::Schema>& schema() const { return schema_; }

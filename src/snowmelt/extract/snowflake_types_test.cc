@@ -84,7 +84,7 @@ std::vector<std::string> printed(const arrow::Array& array) {
 using Strings = std::vector<std::string>;
 
 // The type and the values of the first field, or the code of the error.
-std::pair<std::string, Strings> converted(const SnowflakeColumn& row_type, const ArrayPtr& wire, TypeOptions options = {},
+std::pair<std::string, Strings> converted(const SnowflakeColumn& row_type, const ArrayPtr& wire, ColumnRules options = {},
                                           int field = 0) {
   try {
     const WireConverter converter({row_type}, options);
@@ -138,7 +138,7 @@ TEST(SnowflakeTypes, a_number_keeps_within_its_precision) {
   for (int precision = 1; precision <= 38; ++precision) {
     const std::string most(static_cast<size_t>(precision), '9');
     const SnowflakeColumn type = column("fixed", precision, 0);
-    const TypeOptions numeric{.integers = IntegerMode::numeric};
+    const ColumnRules numeric{.integers = IntegerMode::numeric};
     EXPECT_EQ(converted(type, decimals(38, 0, {most, fmt::format("-{}", most)}), numeric).second,
               (Strings{most, fmt::format("-{}", most)}))
         << precision;
@@ -472,7 +472,7 @@ TEST(SnowflakeTypes, the_schema_names_types_and_offsets) {
 
 // Text of a JSON result and the same values off the wire end in the same array.
 TEST(SnowflakeTypes, json_text_ends_as_the_wire_does) {
-  const auto from_text = [](const SnowflakeColumn& type, const std::vector<Value>& values, TypeOptions options = {},
+  const auto from_text = [](const SnowflakeColumn& type, const std::vector<Value>& values, ColumnRules options = {},
                             int field = 0) -> Result {
     try {
       std::vector<Row> rows;

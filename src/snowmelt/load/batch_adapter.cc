@@ -224,16 +224,16 @@ std::shared_ptr<arrow::ArrayData> null_out_of_range(const EncoderColumn& column,
 
 }  // namespace
 
-BatchAdapter::BatchAdapter(const arrow::Schema& file, const std::vector<SourceColumn>& source, const ColumnChoices& choices) {
+BatchAdapter::BatchAdapter(const arrow::Schema& file, const std::vector<SourceColumn>& source, const ColumnRules& rules) {
   std::vector<std::string> problems;
-  const auto renamed = by_field(file, choices.rename, "rename", problems);
-  const auto typed = by_field(file, choices.types, "types", problems);
+  const auto renamed = by_field(file, rules.rename, "rename", problems);
+  const auto typed = by_field(file, rules.types, "types", problems);
   if (!problems.empty()) {
     throw ValueError("types.unknown_column", fmt::format("{}", fmt::join(problems, "; ")),
                      {.hint = "use the names of the source's columns"});
   }
   std::vector<int> dropped;
-  for (const std::string& name : choices.drop) dropped.push_back(field_named(file, name));
+  for (const std::string& name : rules.drop) dropped.push_back(field_named(file, name));
   arrow::FieldVector fields;
   for (int i = 0; i < file.num_fields(); ++i) {
     if (std::find(dropped.begin(), dropped.end(), i) != dropped.end()) continue;
@@ -301,30 +301,29 @@ std::shared_ptr<arrow::RecordBatch> BatchAdapter::adapt(const arrow::RecordBatch
 namespace {
 
 bool shortens(const LoadOptions& options) {
-  return options.on_subsecond == SubsecondMode::truncate || options.on_subsecond == SubsecondMode::round;
+  return options.rules.on_subsecond == SubsecondMode::truncate || options.rules.on_subsecond == SubsecondMode::round;
 }
 
 }  // namespace
 
 bool changes_values(const LoadOptions& options) {
-  return options.columns.on_nul != NulMode::error || options.columns.on_out_of_range != RangeMode::error || shortens(options);
+  return options.rules.on_nul != NulMode::error || options.rules.on_out_of_range != RangeMode::error || shortens(options);
 }
 
 std::shared_ptr<arrow::RecordBatch> apply_policies(const std::vector<EncoderColumn>& columns, const LoadOptions& options,
                                                    std::shared_ptr<arrow::RecordBatch> batch, int64_t first_row,
                                                    PolicyCounts& counts) {
   if (!changes_values(options)) return batch;
-  const ColumnChoices& choices = options.columns;
+  const ColumnRules& rules = options.rules;
   const bool shorten = shortens(options);
   std::vector<std::shared_ptr<arrow::ArrayData>> data = batch->column_data();
   for (const EncoderColumn& column : columns) {
     std::shared_ptr<arrow::ArrayData>& values = data[static_cast<size_t>(column.field)];
     // Bytes keep every NUL.
-    if (choices.on_nul != NulMode::error && is_text(*values->type) && column.type != "bytea")
-      values =
-          column.type == "jsonb" ? mend_json_nuls(values, choices.on_nul, counts) : mend_nuls(values, choices.on_nul, counts);
-    if (shorten && has_nanos(*values->type)) values = shorten_nanos(values, options.on_subsecond, counts);
-    if (choices.on_out_of_range == RangeMode::null && !column.not_null && column.element == nullptr)
+    if (rules.on_nul != NulMode::error && is_text(*values->type) && column.type != "bytea")
+      values = column.type == "jsonb" ? mend_json_nuls(values, rules.on_nul, counts) : mend_nuls(values, rules.on_nul, counts);
+    if (shorten && has_nanos(*values->type)) values = shorten_nanos(values, rules.on_subsecond, counts);
+    if (rules.on_out_of_range == RangeMode::null && !column.not_null && column.element == nullptr)
       values = null_out_of_range(column, values, first_row, counts);
   }
   return arrow::RecordBatch::Make(batch->schema(), batch->num_rows(), std::move(data));

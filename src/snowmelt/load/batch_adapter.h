@@ -19,9 +19,9 @@ namespace snowmelt {
 
 class BatchAdapter {
  public:
-  // Throws ValueError naming every column of `choices` that the file lacks (a dropped one may be missing: the export left it
+  // Throws ValueError naming every column of `rules` that the file lacks (a dropped one may be missing: the export left it
   // out).
-  BatchAdapter(const arrow::Schema& file, const std::vector<SourceColumn>& source, const ColumnChoices& choices);
+  BatchAdapter(const arrow::Schema& file, const std::vector<SourceColumn>& source, const ColumnRules& rules);
 
   // As encoded: fields renamed, nested ones utf8 with the source type OBJECT or ARRAY, so that new tables get jsonb.
   const std::shared_ptr<arrow::Schema>& schema() const { return schema_; }

@@ -93,7 +93,7 @@ class Load {
     std::vector<std::string> columns;
     std::string copy;
     if (!table.exists()) {
-      const auto planned = plan_new_table(*adapter.schema(), adapter.source_columns(), options_.integers, adapter.types(),
+      const auto planned = plan_new_table(*adapter.schema(), adapter.source_columns(), options_.rules.integers, adapter.types(),
                                           table.extension_types());
       columns = names_of(planned);
       copy = prepare(planned, columns);
@@ -119,7 +119,7 @@ class Load {
  private:
   BatchAdapter adapter_for(const arrow::Schema& schema, const ParquetPartReader& reader, const std::string& file) const {
     try {
-      return {schema, reader.source_columns(), options_.columns};
+      return {schema, reader.source_columns(), options_.rules};
     } catch (Error& error) {
       error.add_where("file " + file);
       throw;

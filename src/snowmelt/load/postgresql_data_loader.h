@@ -25,10 +25,8 @@ class PostgresConnection;
 
 struct LoadOptions {
   LoadMode mode = LoadMode::create;
-  IntegerMode integers = IntegerMode::bigint;  // for tables that the loader makes
-  std::optional<Secret> password;              // of encrypted parts
-  ColumnChoices columns;
-  SubsecondMode on_subsecond = SubsecondMode::error;  // of nanoseconds that are still in the files
+  ColumnRules rules;
+  std::optional<Secret> password;  // of encrypted parts
   TableProgress* progress = nullptr;
   std::stop_token stop;
   // Several connections fill one table where that pays and the mode allows it: through a staging table, published by one

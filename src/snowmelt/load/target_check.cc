@@ -22,11 +22,11 @@ TargetCheck::TargetCheck(PostgresConnection& connection, const TableConfig& tabl
 }
 
 void TargetCheck::operator()(const arrow::Schema& schema, const std::vector<SourceColumn>& source) const {
-  const BatchAdapter adapter(schema, source, table_.columns);
+  const BatchAdapter adapter(schema, source, table_.rules);
   if (exists_)
     map_columns(*adapter.schema(), adapter.source_columns(), columns_, display_name_);
   else
-    plan_new_table(*adapter.schema(), adapter.source_columns(), table_.integers, adapter.types(), extensions_);
+    plan_new_table(*adapter.schema(), adapter.source_columns(), table_.rules.integers, adapter.types(), extensions_);
 }
 
 }  // namespace snowmelt

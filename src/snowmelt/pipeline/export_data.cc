@@ -9,15 +9,9 @@ TableReport export_table(const TableConfig& table, const std::optional<Secret>& 
                          const std::filesystem::path& export_base_dir, ConnectionManager& conn_manager, const RunOptions& options,
                          TableProgress* progress) {
   SnowflakeDataExtractor extractor(conn_manager);
-  Extraction extraction = extractor.extract_table_chunks(table, {.directory = export_base_dir,
-                                                                 .password = password,
-                                                                 .part_size = options.export_.part_size,
-                                                                 .threads = options.export_.threads,
-                                                                 .downloads = options.export_.downloads,
-                                                                 .compression_level = options.export_.compression_level,
-                                                                 .budget = options.budget,
-                                                                 .progress = progress,
-                                                                 .stop = options.stop});
+  ExtractOptions extract{options.export_, password, options.budget, progress, {}, options.stop};
+  extract.directory = export_base_dir;
+  Extraction extraction = extractor.extract_table_chunks(table, extract);
   const Manifest& manifest = extraction.finish();
   TableReport report{.source = table.name, .status = RunStatus::ok};
   report.rows = manifest.rows;

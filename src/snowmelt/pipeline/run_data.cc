@@ -169,16 +169,8 @@ class Run {
   void export_one(size_t index, TableRun& run) {
     const TableConfig& table = tables_[index];
     SnowflakeDataExtractor extractor(snowflake_);
-    Extraction extraction = extractor.extract_table_chunks(table, {.directory = options_.export_.directory,
-                                                                   .password = options_.password,
-                                                                   .part_size = options_.export_.part_size,
-                                                                   .threads = options_.export_.threads,
-                                                                   .downloads = options_.export_.downloads,
-                                                                   .compression_level = options_.export_.compression_level,
-                                                                   .budget = options_.budget,
-                                                                   .progress = &run.progress,
-                                                                   .check_columns = *checks_[index],
-                                                                   .stop = options_.stop});
+    Extraction extraction = extractor.extract_table_chunks(
+        table, {options_.export_, options_.password, options_.budget, &run.progress, *checks_[index], options_.stop});
     run.queue.set_export_id(extraction.export_id());
     while (const auto part = extraction.next()) run.queue.push({extraction.directory() / part->file, extraction.salt()});
     const Manifest& manifest = extraction.finish();

@@ -133,18 +133,18 @@ std::string target_cells(const arrow::Schema& schema, const std::vector<SourceCo
   return fmt::format("{} | {}", extended == plain ? plain : extended + ", else " + plain, takers(schema, source, plain));
 }
 
-void add_snowflake_row(std::string& text, const SnowflakeColumn& column, const std::string& key, const TypeOptions& options) {
-  const WireConverter converter({column}, options);
-  const int field = options.tz_offset ? 1 : 0;
+void add_snowflake_row(std::string& text, const SnowflakeColumn& column, const std::string& key, const ColumnRules& rules) {
+  const WireConverter converter({column}, rules);
+  const int field = rules.tz_offset ? 1 : 0;
   const auto schema = arrow::schema({converter.schema()->field(field)->WithName("C")});
   std::vector<SourceColumn> source{converter.columns()[static_cast<size_t>(field)]};
   source[0].name = "C";
-  const std::string name = options.tz_offset ? converter.columns()[0].source_type : source[0].source_type;
+  const std::string name = rules.tz_offset ? converter.columns()[0].source_type : source[0].source_type;
   const auto note = notes().find(word_of(name));
-  const bool whole = column.type == "fixed" && (column.scale.value_or(0) != 0 || options.integers == IntegerMode::numeric);
+  const bool whole = column.type == "fixed" && (column.scale.value_or(0) != 0 || rules.integers == IntegerMode::numeric);
   text += fmt::format("| {}{} | {} | {} | {} | {} |\n", name, note == notes().end() || whole ? "" : note->second, key,
                       schema->field(0)->type()->ToString(), parquet_type_text(*schema->field(0)),
-                      target_cells(*schema, source, options.integers));
+                      target_cells(*schema, source, rules.integers));
 }
 
 void add_snowflake_type(std::string& text, SnowflakeColumn column) {
