@@ -142,7 +142,7 @@ class Command {
       return report;
     }
     PostgresConnectionManager postgres(config.postgres);
-    return run_data(tables, snowflake, postgres, options);
+    return run_data(tables, config.tables, snowflake, postgres, options);
   }
 
   // Of the Parquet files (design D9). Never an argument: ps shows those.
@@ -158,8 +158,8 @@ class Command {
       if (table.error) print_error(table.source + ": " + table.error->message);
     }
     const int width = ::isatty(STDOUT_FILENO) == 1 ? ProgressDisplay::detect_style().width : std::numeric_limits<int>::max();
+    set_log_sink({});  // first: a signal's message would go to the display
     display_.reset();
-    set_log_sink({});
     const std::string text = line_.json ? report.to_json() + "\n" : summary_text(report, width, with_logins);
     const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
     if (signals_.received() != 0) return 128 + signals_.received();

@@ -87,10 +87,12 @@ void ProgressDisplay::table_finished(size_t index, const TableReport& report) {
   active_.erase(index);
   erase();
   const bool ok = report.status == RunStatus::ok;
-  const std::string mark = ok ? painted("32", "done") : painted("31", std::string(to_string(report.status)));
+  const std::string mark =
+      ok ? painted("32", "done") : painted(report.is_done() ? "33" : "31", std::string(to_string(report.status)));
   const std::string arrow = report.target.empty() ? "" : " -> " + report.target;
   std::string line = fmt::format("{} {}{}", mark, report.source, arrow);
   if (ok) line += fmt::format("  {} rows  {:.1f} s", with_commas(report.rows), report.seconds);
+  if (!report.reason.empty()) line += ": " + report.reason;
   write_stderr(line + "\n");
   draw();
 }
@@ -119,7 +121,7 @@ void ProgressDisplay::loop(const std::stop_token& stop) {
 
 void ProgressDisplay::erase() {
   if (drawn_lines_ == 0) return;
-  write_stderr(fmt::format("\x1b[{}A\x1b[J", drawn_lines_));
+  write_stderr(fmt::format("\r\x1b[{}A\x1b[J", drawn_lines_));  // \r: the terminal may have echoed ^C
   drawn_lines_ = 0;
 }
 

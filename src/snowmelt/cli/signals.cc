@@ -40,8 +40,7 @@ void SignalStop::answer(const std::stop_token& ending) {
     if (signal <= 0) continue;
     if (received_ != 0) ::_exit(128 + signal);
     received_ = signal;
-    log(LogLevel::warning,
-        "stopping: nothing half-done will stay; run the same command again to go on (a second signal ends at once)");
+    log(LogLevel::warning, "stopping: tables that are done stay, of the others nothing does (a second signal ends at once)");
     stop_.request_stop();
   }
 }

@@ -98,7 +98,7 @@ Extraction::Impl::Impl(ExtractionJob job_in) : job(std::move(job_in)) {
   on_user_stop_.emplace(job.stop, [this] {
     fail(std::make_exception_ptr(
         Interrupted("extract.stopped", "the export was stopped",
-                    {.where = job.table, .hint = "run the same command again: nothing of this table was kept"})));
+                    {.where = job.table, .hint = "nothing of this table was kept"})));
   });
 }
 

@@ -134,22 +134,42 @@ ExtensionTypes TableLoad::extension_types() {
   return types;
 }
 
+void TableLoad::wait_for_turn() {
+  const std::string name = "snowmelt " + display_name_;
+  const auto tried = connection_.execute(
+      "select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))", {name});
+  if (tried.rows.at(0).at(0) == "t") return;
+  log(LogLevel::warning, "{}: another load adds to the table; waiting for its end", display_name_);
+  connection_.execute("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))", {name});
+}
+
+std::string TableLoad::ledger() const { return quote_identifier(schema_) + "." + kLedgerName; }
+
+bool TableLoad::has_ledger() {
+  return connection_.execute("select pg_catalog.to_regclass($1)", {ledger()}).rows.at(0).at(0).has_value();
+}
+
 bool TableLoad::already_loaded(const std::string& export_id) {
-  const std::string ledger = quote_identifier(schema_) + "." + kLedgerName;
   // Two first loads at once would both make the ledger, and one would fail; two loads of one export would both append it.
-  connection_.execute("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))",
-                      {"snowmelt " + display_name_});
+  wait_for_turn();
   connection_.execute("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))",
                       {"snowmelt ledger " + schema_});
-  const auto there = connection_.execute("select pg_catalog.to_regclass($1)", {ledger});
-  if (!there.rows.at(0).at(0)) {
+  if (!has_ledger()) {
     connection_.execute(
-        "create table " + ledger +
+        "create table " + ledger() +
         " (target text, export_id text, rows bigint not null, loaded_at timestamptz not null default pg_catalog.now(), "
         "primary key (target, export_id))");
   }
-  return !connection_.execute("select from " + ledger + " where target = $1 and export_id = $2", {table_, export_id})
-              .rows.empty();
+  return loaded_of({export_id}).has_value();
+}
+
+std::optional<std::string> TableLoad::loaded_of(const std::vector<std::string>& export_ids) {
+  if (!has_ledger()) return std::nullopt;
+  const auto found = connection_.execute(
+      "select export_id from " + ledger() +
+          " where target = $1 and export_id = any (pg_catalog.string_to_array($2, ',')) order by loaded_at desc limit 1",
+      {table_, fmt::format("{}", fmt::join(export_ids, ","))});
+  return found.rows.empty() ? std::nullopt : found.rows[0][0];
 }
 
 std::string TableLoad::table_ddl(const std::string& qualified, const std::vector<NewColumn>& new_table) const {
@@ -267,7 +287,7 @@ void TableLoad::publish(const std::string& export_id, int64_t rows, const TableM
   }
   if (mode_ != LoadMode::append || export_id.empty()) return;
   connection_.execute(
-      fmt::format("insert into {}.{} (target, export_id, rows) values ($1, $2, $3)", quote_identifier(schema_), kLedgerName),
+      fmt::format("insert into {} (target, export_id, rows) values ($1, $2, $3)", ledger()),
       {table_, export_id, std::to_string(rows)});
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,11 @@ class TableLoad {
   // target meanwhile waits here.
   bool already_loaded(const std::string& export_id);
 
+  // Until the transaction's end no other append into the target begins; waits for one that has, with a warning.
+  void wait_for_turn();
+  // The newest of these exports (plain words without commas) that the ledger has for the target.
+  std::optional<std::string> loaded_of(const std::vector<std::string>& export_ids);
+
   // Makes the table (`new_table`, when it does not exist; a missing schema too) or the staging table, or empties the table.
   // Returns the statement for copy_in() over `columns` (names in file order): FREEZE where this transaction made the table.
   std::string prepare(const std::vector<NewColumn>& new_table, const std::vector<std::string>& columns);
@@ -56,6 +62,8 @@ class TableLoad {
   void refuse_or_accept();
   void read_columns(PostgresConnection& connection);
   std::string table_ddl(const std::string& qualified, const std::vector<NewColumn>& new_table) const;
+  std::string ledger() const;  // quoted
+  bool has_ledger();
   bool schema_exists();
   void make_table(const std::vector<NewColumn>& new_table);
   void empty_table();

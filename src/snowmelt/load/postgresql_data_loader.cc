@@ -217,7 +217,8 @@ int64_t PostgreSQLDataLoader::load_parquet_to_table(PartSource& parts, const std
   try {
     return Load(*connection, parts, target, options)(*first);
   } catch (Error& error) {
-    if (options.stop.stop_requested() && error.kind() == ErrorKind::postgres) {
+    // Whatever fails while the work is being stopped fails because of that; only a COMMIT in doubt may have kept something.
+    if (options.stop.stop_requested() && error.kind() != ErrorKind::commit_in_doubt && error.kind() != ErrorKind::interrupted) {
       throw Interrupted("load.stopped", "the load was stopped; nothing of it stays", {.where = target});
     }
     if (error.where().find(target) == std::string::npos) error.add_where("table " + target);

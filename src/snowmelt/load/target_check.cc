@@ -6,19 +6,31 @@
 
 namespace snowmelt {
 
-TargetCheck::TargetCheck(PostgresConnection& connection, const TableConfig& table) : table_(table) {
+namespace {
+
+// `look(load)` at the target, in a transaction that is rolled back.
+template <typename Look>
+void look_at(PostgresConnection& connection, const TableConfig& table, Look&& look) {
   connection.begin();
   try {
     TableLoad load(connection, table.target, table.mode);
-    exists_ = load.exists();
-    display_name_ = load.display_name();
-    columns_ = load.columns();
-    if (!exists_) extensions_ = load.extension_types();
+    look(load);
   } catch (...) {
     if (connection.is_open()) connection.rollback();
     throw;
   }
   connection.rollback();
+}
+
+}  // namespace
+
+TargetCheck::TargetCheck(PostgresConnection& connection, const TableConfig& table) : table_(table) {
+  look_at(connection, table, [&](TableLoad& load) {
+    exists_ = load.exists();
+    display_name_ = load.display_name();
+    columns_ = load.columns();
+    if (!exists_) extensions_ = load.extension_types();
+  });
 }
 
 void TargetCheck::operator()(const arrow::Schema& schema, const std::vector<SourceColumn>& source) const {
@@ -27,6 +39,16 @@ void TargetCheck::operator()(const arrow::Schema& schema, const std::vector<Sour
     map_columns(*adapter.schema(), adapter.source_columns(), columns_, display_name_);
   else
     plan_new_table(*adapter.schema(), adapter.source_columns(), table_.rules.integers, adapter.types(), extensions_);
+}
+
+std::optional<std::string> landed_export(PostgresConnection& connection, const TableConfig& table,
+                                         const std::vector<std::string>& export_ids) {
+  if (export_ids.empty()) return std::nullopt;
+  std::optional<std::string> landed;
+  // Two transactions: a serializable one would not see what was committed while it waited.
+  look_at(connection, table, [](TableLoad& load) { load.wait_for_turn(); });
+  look_at(connection, table, [&](TableLoad& load) { landed = load.loaded_of(export_ids); });
+  return landed;
 }
 
 }  // namespace snowmelt

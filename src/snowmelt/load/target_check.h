@@ -3,6 +3,7 @@
 
 #include <arrow/api.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,5 +30,10 @@ class TargetCheck {
   std::vector<TargetColumn> columns_;
   ExtensionTypes extensions_;
 };
+
+// Of an append table: which of these exports is in the target already, the newest one. An append that was cut off while it
+// committed (its program is gone, its COMMIT goes on) is waited for. Throws PostgresError.
+std::optional<std::string> landed_export(PostgresConnection& connection, const TableConfig& table,
+                                         const std::vector<std::string>& export_ids);
 
 }  // namespace snowmelt

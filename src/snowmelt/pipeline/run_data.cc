@@ -1,15 +1,21 @@
 #include "snowmelt/pipeline/run_data.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <filesystem>
 #include <mutex>
+#include <stop_token>
 #include <thread>
 
 #include "snowmelt/error.h"
 #include "snowmelt/extract/snowflake_data_extractor.h"
 #include "snowmelt/load/target_check.h"
+#include "snowmelt/log.h"
 #include "snowmelt/pipeline/import_data.h"
+#include "snowmelt/pipeline/run_record.h"
 #include "snowmelt/pipeline/table_loop.h"
 #include "snowmelt/storage/manifest.h"
 
@@ -44,13 +50,20 @@ class PartQueue : public PartSource {
   std::optional<Part> next() override {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return !parts_.empty() || done_; });
-    if (!parts_.empty()) {
-      Part part = std::move(parts_.front());
-      parts_.pop_front();
-      return part;
-    }
-    if (error_) std::rethrow_exception(error_);
-    return std::nullopt;
+    if (error_) std::rethrow_exception(error_);  // first: a failed export has taken its parts away
+    if (parts_.empty()) return std::nullopt;
+    Part part = std::move(parts_.front());
+    parts_.pop_front();
+    given_ = part.file;
+    return part;
+  }
+  // After the loader has failed: what ended the export, where that took the given part away under the loader. Null: the
+  // loader's failure is its own.
+  std::exception_ptr cause_of_missing_part() {
+    std::unique_lock lock(mutex_);
+    if (given_.empty() || std::filesystem::exists(given_)) return nullptr;
+    changed_.wait(lock, [&] { return done_; });  // it is being told
+    return error_;
   }
   std::optional<int64_t> expected_rows() const override { return rows_; }
   std::string export_id() const override { return export_id_; }
@@ -64,6 +77,7 @@ class PartQueue : public PartSource {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Part> parts_;
+  std::filesystem::path given_;
   std::string export_id_;
   std::optional<int64_t> rows_;
   TableMetadata metadata_;
@@ -82,9 +96,10 @@ struct TableRun {
 
 class Run {
  public:
-  Run(const std::vector<TableConfig>& tables, SnowflakeConnectionManager& snowflake, PostgresConnectionManager& postgres,
-      const RunOptions& options)
+  Run(const std::vector<TableConfig>& tables, const std::vector<TableConfig>& configured, SnowflakeConnectionManager& snowflake,
+      PostgresConnectionManager& postgres, const RunOptions& options)
       : tables_(tables),
+        configured_(configured),
         snowflake_(snowflake),
         postgres_(postgres),
         options_(options),
@@ -96,12 +111,17 @@ class Run {
     RunReport report = empty_report(tables_, true);
     catching(
         [&] {
+          record_.emplace(options_.export_.directory, report.run_id);
           check_targets(report);
           if (std::any_of(checks_.begin(), checks_.end(), [](const auto& check) { return check.has_value(); }))
             snowflake_.get_connection();
+          record_->begin(tables_);
         },
         [&](const Error& error) { report.error = ReportError::from(error); });
-    if (!report.error) run_tables(report);
+    if (!report.error) {
+      run_tables(report);
+      finish_record(report);
+    }
     report.logins = snowflake_.logins();
     report.seconds = watch.seconds();
     report.conclude();
@@ -113,21 +133,55 @@ class Run {
   void check_targets(RunReport& report) {
     auto* connection = dynamic_cast<PostgresConnection*>(postgres_.get_connection().get());
     if (connection == nullptr) throw BugError("run.not_postgres", "the manager gives no PostgreSQL connection");
+    const std::stop_callback cancel(options_.stop, [&] { connection->cancel(); });
     for (size_t i = 0; i < tables_.size(); ++i) {
       try {
         checks_[i].emplace(*connection, tables_[i]);
+        if (tables_[i].mode == LoadMode::append) skip_landed(i, *connection, report.tables[i]);
       } catch (const PostgresError& error) {
+        if (options_.stop.stop_requested()) throw Interrupted("run.stopped", "the run was stopped before its first table");
         if (error.connection_lost()) throw;
-        tell_refused(i, report.tables[i], error);
+        checks_[i].reset();
+        report.tables[i].fail(error);
+        tell_not_begun(i, report.tables[i]);
       }
     }
   }
 
-  void tell_refused(size_t index, TableReport& report, const Error& error) {
+  // Rows that an unfinished run has added are not added again: this run carries that one on.
+  void skip_landed(size_t index, PostgresConnection& connection, TableReport& report) {
+    const auto landed = landed_export(connection, tables_[index], record_->begun_exports(tables_[index]));
+    if (!landed) return;
+    checks_[index].reset();
+    report.reason = fmt::format(
+        "an unfinished run has added its rows (export {}) and this run carries it on; to add rows nevertheless, delete {}", *landed,
+        record_->file().string());
+    tell_not_begun(index, report);
+  }
+
+  void tell_not_begun(size_t index, const TableReport& report) {
+    if (options_.observer == nullptr) return;
     const TableProgress progress;
-    if (options_.observer != nullptr) options_.observer->table_started(index, tables_[index], progress);
-    report.fail(error);
-    if (options_.observer != nullptr) options_.observer->table_finished(index, report);
+    options_.observer->table_started(index, tables_[index], progress);
+    options_.observer->table_finished(index, report);
+  }
+
+  void finish_record(RunReport& report) {
+    std::vector<bool> done;
+    for (const TableReport& table : report.tables) done.push_back(table.is_done());
+    try {
+      record_->finish(tables_, done, configured_);
+    } catch (const Error& error) {
+      // All tables still count as undone, which is what they are if one of them failed.
+      if (std::find(done.begin(), done.end(), false) != done.end()) {
+        log(LogLevel::warning, "{}", error.what());
+        return;
+      }
+      report.error = ReportError::from(
+          FileError("run.record_left", "all tables are done, but the run's record stays, and the next run would skip its appends (" +
+                                           error.message() + ")",
+                    {.where = record_->file().string(), .hint = "delete the file"}));
+    }
   }
 
   void run_tables(RunReport& report) {
@@ -171,6 +225,7 @@ class Run {
     SnowflakeDataExtractor extractor(snowflake_);
     Extraction extraction = extractor.extract_table_chunks(
         table, {options_.export_, options_.password, options_.budget, &run.progress, *checks_[index], options_.stop});
+    record_->begin_export(table, extraction.export_id());  // before the loader can commit any of its rows
     run.queue.set_export_id(extraction.export_id());
     while (const auto part = extraction.next()) run.queue.push({extraction.directory() / part->file, extraction.salt()});
     const Manifest& manifest = extraction.finish();
@@ -190,9 +245,27 @@ class Run {
           report.bytes = run.bytes;
           report.parts = run.parts;
         },
-        [&](const Error& error) { report.fail(error); });
+        [&](const Error& error) { fail_table(table, report, run, error); });
     report.seconds = run.watch.seconds();
     if (options_.observer != nullptr) options_.observer->table_finished(index, report);
+  }
+
+  static void fail_table(const TableConfig& table, TableReport& report, TableRun& run, const Error& error) {
+    if (error.kind() == ErrorKind::commit_in_doubt && table.mode == LoadMode::append) {
+      report.fail(CommitInDoubt(error.code(), error.message(),
+                                {.where = error.where(),
+                                 .hint = "the next run asks the table's ledger: it skips the table if the rows were kept, and adds "
+                                         "them if not",
+                                 .sqlstate = error.sqlstate(),
+                                 .connection_lost = true}));
+      return;
+    }
+    const std::exception_ptr cause = error.kind() == ErrorKind::file ? run.queue.cause_of_missing_part() : nullptr;
+    if (!cause) {
+      report.fail(error);
+      return;
+    }
+    catching([&] { std::rethrow_exception(cause); }, [&](const Error& first) { report.fail(first); });
   }
 
   void wait_until_started(size_t index) {
@@ -207,12 +280,14 @@ class Run {
   }
 
   const std::vector<TableConfig>& tables_;
+  const std::vector<TableConfig>& configured_;
   SnowflakeConnectionManager& snowflake_;
   PostgresConnectionManager& postgres_;
   const RunOptions& options_;
   std::mutex mutex_;
   std::condition_variable started_;
-  std::vector<std::optional<TargetCheck>> checks_;  // empty where the target was refused
+  std::optional<RunRecord> record_;
+  std::vector<std::optional<TargetCheck>> checks_;  // empty where the target was refused or has the rows already
   std::vector<std::unique_ptr<TableRun>> runs_;
   size_t next_ = 0;
   bool halted_ = false;
@@ -220,11 +295,11 @@ class Run {
 
 }  // namespace
 
-RunReport run_data(const std::vector<TableConfig>& tables, SnowflakeConnectionManager& snowflake,
-                   PostgresConnectionManager& postgres, const RunOptions& options) {
+RunReport run_data(const std::vector<TableConfig>& tables, const std::vector<TableConfig>& configured,
+                   SnowflakeConnectionManager& snowflake, PostgresConnectionManager& postgres, const RunOptions& options) {
   RunOptions shared = options;
   if (!shared.budget) shared.budget = make_budget(options.export_);
-  return Run(tables, snowflake, postgres, shared)();
+  return Run(tables, configured, snowflake, postgres, shared)();
 }
 
 }  // namespace snowmelt

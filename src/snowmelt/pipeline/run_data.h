@@ -7,8 +7,10 @@
 
 namespace snowmelt {
 
-// PostgreSQL is contacted first (it needs no human), then the one login, then the tables.
-RunReport run_data(const std::vector<TableConfig>& tables, SnowflakeConnectionManager& snowflake,
-                   PostgresConnectionManager& postgres, const RunOptions& options);
+// PostgreSQL is contacted first (it needs no human), then the one login, then the tables. A table of mode append whose rows an
+// unfinished run of this export directory has committed is skipped (run_record.h). `configured`: all tables there are, of
+// which `tables` may be some.
+RunReport run_data(const std::vector<TableConfig>& tables, const std::vector<TableConfig>& configured,
+                   SnowflakeConnectionManager& snowflake, PostgresConnectionManager& postgres, const RunOptions& options);
 
 }  // namespace snowmelt

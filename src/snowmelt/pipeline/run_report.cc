@@ -60,7 +60,7 @@ void RunReport::conclude() {
   const bool stopped = error && error->exit_code == static_cast<int>(ErrorKind::interrupted);
   if (stopped || any(RunStatus::interrupted))
     status = RunStatus::interrupted;
-  else if (error || any(RunStatus::failed) || any(RunStatus::skipped))
+  else if (error || !std::all_of(tables.begin(), tables.end(), [](const TableReport& table) { return table.is_done(); }))
     status = RunStatus::failed;
   else
     status = RunStatus::ok;
@@ -77,6 +77,7 @@ std::string RunReport::to_json() const {
                                     {"seconds", table.seconds},
                                     {"parts", table.parts},
                                     {"status", to_string(table.status)}};
+    if (!table.reason.empty()) entry["reason"] = table.reason;
     if (!table.policies.empty()) entry["policies"] = table.policies;
     if (table.error) entry["error"] = to_json_value(*table.error);
     report["tables"].push_back(std::move(entry));
