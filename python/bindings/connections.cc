@@ -1,3 +1,4 @@
+#include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
@@ -5,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -17,22 +19,24 @@
 namespace snowmelt::python {
 namespace {
 
+using ConfigFile = std::optional<std::filesystem::path>;  // none: snowmelt.toml
+
 bool has_key(const Keys& given, std::string_view name) {
   return std::any_of(given.begin(), given.end(), [&](const auto& key) { return key.first == name; });
 }
 
 // Keys lie over snowmelt.toml and the environment, as flags do; with an account of their own they stand alone, so that no
 // password of the configuration goes to another server.
-std::shared_ptr<ManagerHandle> snowflake_manager(const Keys& given) {
-  const SnowflakeConfig config = with_keys(has_key(given, "account") ? SnowflakeConfig{} : load_config().snowflake, given);
+std::shared_ptr<ManagerHandle> snowflake_manager(const Keys& given, const ConfigFile& file) {
+  const SnowflakeConfig config = with_keys(has_key(given, "account") ? SnowflakeConfig{} : load_config(file).snowflake, given);
   return std::make_shared<ManagerHandle>(std::make_shared<SnowflakeConnectionManager>(config));
 }
 
 // Keys that say where to connect stand alone (libpq adds PG*); autocommit and connect_timeout lie over the configuration.
-std::shared_ptr<ManagerHandle> postgres_manager(const Keys& given) {
+std::shared_ptr<ManagerHandle> postgres_manager(const Keys& given, const ConfigFile& file) {
   const bool own_place = std::any_of(given.begin(), given.end(),
                                      [](const auto& key) { return key.first != "autocommit" && key.first != "connect_timeout"; });
-  const PostgresConfig config = with_keys(own_place ? PostgresConfig{} : load_config().postgres, given);
+  const PostgresConfig config = with_keys(own_place ? PostgresConfig{} : load_config(file).postgres, given);
   return std::make_shared<ManagerHandle>(std::make_shared<PostgresConnectionManager>(config));
 }
 
@@ -102,8 +106,8 @@ void bind_connections(nb::module_& module) {
            })
       .def("place", &place);
 
-  module.def("snowflake_manager", &snowflake_manager);
-  module.def("postgres_manager", &postgres_manager);
+  module.def("snowflake_manager", &snowflake_manager, nb::arg(), nb::arg().none());
+  module.def("postgres_manager", &postgres_manager, nb::arg(), nb::arg().none());
   module.attr("NO_MANAGER_WARNING") = kNoManagerWarning;
 }
 

@@ -6,6 +6,7 @@
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -156,7 +157,11 @@ nb::dict import_one(nb::object manager, const Keys& table_keys, const Password& 
 // The report as JSON text; the tables' failures are in it.
 std::string run_all(bool exporting, nb::object manager, const std::vector<Keys>& tables, const Keys& setting_keys,
                     const Password& password, int jobs) {
-  Config config = exporting ? Config{} : load_config();
+  // Of the configuration only what a target is made of is wanted, where one is missing.
+  const auto has_target = [](const Keys& keys) {
+    return std::any_of(keys.begin(), keys.end(), [](const auto& key) { return key.first == "target"; });
+  };
+  Config config = exporting || std::all_of(tables.begin(), tables.end(), has_target) ? Config{} : load_config();
   config.tables.clear();
   if (const ManagerHandle* engine = engine_manager(manager); engine && engine->snowflake()) {
     config.snowflake = engine->snowflake()->config();

@@ -5,39 +5,38 @@ SNOWMELT_PASSWORD, where it is set, encrypts the files.
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
-from snowmelt import Error, SnowflakeConnectionManager, export_table, load_config
+from snowmelt import SnowflakeConnectionManager, export_data, export_table
 
-logger = logging.getLogger(__name__)
+from ._main import Script, run
 
 __all__ = ["export_table", "main"]
 
 
-def main() -> int:
-    logging.basicConfig(format="%(levelname)s: %(message)s")
-    password = os.environ.get("SNOWMELT_PASSWORD") or None
-    code = 0
-    try:
-        config = load_config()
-        tables, export_base_dir = config["tables"], config["directory"]
-        # Single SSO authentication for all tables
-        with SnowflakeConnectionManager() as conn_manager:
-            conn_manager.get_connection()
-            print("✅ Connected to Snowflake (SSO authentication complete)", flush=True)
-            for table_config in tables:
-                try:
-                    report = export_table(table_config, password, export_base_dir, conn_manager)
-                    print(f"✅ {report.source}: {report.rows:,} rows in {report.parts} files", flush=True)
-                except Error as e:
-                    logger.error(f"Operation failed: {e}")
-                    code = code or e.exit_code
-    except Error as e:
-        logger.error(f"Operation failed: {e}")
-        return e.exit_code
-    return code
+def _greet(manager: SnowflakeConnectionManager) -> str:
+    sso = " (SSO authentication complete)" if "externalbrowser" in manager.logins_by_kind else ""
+    return f"✅ Connected to Snowflake{sso}"
+
+
+def _told(table: dict[str, Any]) -> str:
+    return f"✅ {table['source']}: {table['rows']:,} rows in {table['parts']} file{'' if table['parts'] == 1 else 's'}"
+
+
+SCRIPT = Script(
+    module="export_data",
+    description="Exports the tables of snowmelt.toml from Snowflake to Parquet files, with one login.",
+    manager=SnowflakeConnectionManager,
+    greet=_greet,
+    work=export_data,
+    told=_told,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(SCRIPT, arguments)
 
 
 if __name__ == "__main__":

@@ -5,37 +5,27 @@ SNOWMELT_PASSWORD is needed where the files are encrypted.
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
+from collections.abc import Sequence
 
-from snowmelt import Error, PostgresConnectionManager, import_table, load_config
+from snowmelt import PostgresConnectionManager, import_data, import_table
 
-logger = logging.getLogger(__name__)
+from ._main import Script, run
 
 __all__ = ["import_table", "main"]
 
+SCRIPT = Script(
+    module="import_data",
+    description="Imports the exported tables of snowmelt.toml into PostgreSQL, over one connection; no login to Snowflake.",
+    manager=PostgresConnectionManager,
+    greet=lambda _: "✅ Connected to PostgreSQL",
+    work=import_data,
+    told=lambda table: f"✅ {table['target']}: {table['rows']:,} rows",
+)
 
-def main() -> int:
-    logging.basicConfig(format="%(levelname)s: %(message)s")
-    password = os.environ.get("SNOWMELT_PASSWORD") or None
-    code = 0
-    try:
-        config = load_config()
-        tables, import_base_dir = config["tables"], config["directory"]
-        # Single PostgreSQL connection for all tables
-        with PostgresConnectionManager() as conn_manager:
-            for table_config in tables:
-                try:
-                    report = import_table(table_config, password, import_base_dir, conn_manager)
-                    print(f"✅ {report.target}: {report.rows:,} rows", flush=True)
-                except Error as e:
-                    logger.error(f"Operation failed: {e}")
-                    code = code or e.exit_code
-    except Error as e:
-        logger.error(f"Operation failed: {e}")
-        return e.exit_code
-    return code
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(SCRIPT, arguments)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import atexit
 import contextlib
+import os
 import threading
 import weakref
 from types import TracebackType
@@ -215,7 +216,7 @@ class SnowflakeConnectionManager(_EngineManager[SnowflakeConnection]):
     """One Snowflake login for everything inside its scope.
 
     Keys are those of the section [snowflake]. Without any, settings come from snowmelt.toml and SNOWFLAKE_* variables; single
-    keys lie over those; with ``account`` the keys given stand alone.
+    keys lie over those; with ``account`` the keys given stand alone. `config_file` is read instead of snowmelt.toml.
 
     >>> with SnowflakeConnectionManager(account="myorg-acct", user="ana@example.com", password=password) as conn_mgr:
     ...     cursor = conn_mgr.get_connection().cursor()
@@ -224,8 +225,15 @@ class SnowflakeConnectionManager(_EngineManager[SnowflakeConnection]):
 
     _connection_class = SnowflakeConnection
 
-    def __init__(self, *, session_parameters: dict[str, Any] | None = None, **settings: Any) -> None:
-        super().__init__(_snowmelt.snowflake_manager(keys("snowflake", {**settings, "session_parameters": session_parameters})))
+    def __init__(
+        self,
+        *,
+        session_parameters: dict[str, Any] | None = None,
+        config_file: str | os.PathLike[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        given = keys("snowflake", {**settings, "session_parameters": session_parameters})
+        super().__init__(_snowmelt.snowflake_manager(given, config_file))
 
     @property
     def logins(self) -> int:
@@ -242,7 +250,8 @@ class PostgresConnectionManager(_EngineManager[PostgresConnection]):
     """One PostgreSQL connection with transactions.
 
     Keys are those of the section [postgres]: ``uri``, ``service``, or ``host``, ``dbname``, …, and ``autocommit``. Without any,
-    settings come from snowmelt.toml, PG* variables and .pgpass. What is not committed when the scope ends is rolled back.
+    settings come from snowmelt.toml (or `config_file`), PG* variables and .pgpass. What is not committed when the scope ends is
+    rolled back.
 
     >>> with PostgresConnectionManager(uri="postgresql://localhost/app") as conn_mgr:
     ...     loader = PostgreSQLDataLoader(conn_mgr)
@@ -252,8 +261,10 @@ class PostgresConnectionManager(_EngineManager[PostgresConnection]):
 
     _connection_class = PostgresConnection
 
-    def __init__(self, *, autocommit: bool | None = None, **settings: Any) -> None:
-        super().__init__(_snowmelt.postgres_manager(keys("postgres", {**settings, "autocommit": autocommit})))
+    def __init__(
+        self, *, autocommit: bool | None = None, config_file: str | os.PathLike[str] | None = None, **settings: Any
+    ) -> None:
+        super().__init__(_snowmelt.postgres_manager(keys("postgres", {**settings, "autocommit": autocommit}), config_file))
 
     @property
     def autocommit(self) -> bool:

@@ -245,7 +245,14 @@ def export_data(
 
 
 def import_data(
-    tables: Sequence[str | Mapping[str, Any]], password: str | None, import_base_dir: StrPath, conn_manager: object
+    tables: Sequence[str | Mapping[str, Any]],
+    password: str | None,
+    import_base_dir: StrPath,
+    conn_manager: object,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Imports every table over one connection; a failed table does not stop the others. Returns the report of --json."""
-    return _run(False, tables, password, {"directory": import_base_dir}, conn_manager, 1)
+    """Imports every table over one connection; a failed table does not stop the others. Returns the report of --json.
+
+    ``settings`` are keys of [export]: memory_limit, …; they lie over snowmelt.toml.
+    """
+    return _run(False, tables, password, {**settings, "directory": import_base_dir}, conn_manager, 1)
