@@ -190,6 +190,12 @@ TEST(ParquetFile, encryption_needs_the_password) {
   const fs::path file = directory.path() / write_example(directory.path(), options).file;
 
   EXPECT_EQ(read_code(file), "parquet.encrypted");
+  try {
+    ParquetPartReader reader(file, std::nullopt, "");
+    ADD_FAILURE();
+  } catch (const FileError& error) {
+    EXPECT_NE(error.hint().find("SNOWMELT_PASSWORD"), std::string::npos) << error.what();
+  }
   EXPECT_EQ(read_code(file, Secret("wrong"), options.key->salt_hex), "parquet.wrong_password");
   EXPECT_EQ(read_code(file, password, options.key->salt_hex), "readable");
   EXPECT_EQ(read_code(file, password), "readable") << "the salt stands in the file too";

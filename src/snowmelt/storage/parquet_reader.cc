@@ -24,6 +24,7 @@ constexpr int64_t kReadBufferBytes = 64 << 10;
 constexpr int64_t kBatchRowsMax = 16 << 10;
 constexpr int64_t kBatchRowsMin = 1 << 10;
 constexpr int64_t kBatchValuesMax = 256 << 10;
+constexpr const char* kPasswordHint = "set SNOWMELT_PASSWORD to the password of the export (in Python: the password argument)";
 constexpr size_t kMagicBytes = 4;
 constexpr int64_t kFileBytesMin = 12;  // magic, footer length, magic
 
@@ -208,7 +209,7 @@ struct ParquetPartReader::Impl {
   [[noreturn]] void fail(const std::string& detail) const {
     if (encrypted) {
       throw_unreadable(file, "parquet.wrong_password", "the file cannot be decrypted: a wrong password, or the file was changed",
-                       "give the password of the export (--password-file or the password argument)");
+                       kPasswordHint);
     }
     throw_unreadable(file, "parquet.damaged", "the Parquet file is damaged: " + detail, "export or copy it again");
   }
@@ -235,8 +236,7 @@ struct ParquetPartReader::Impl {
     properties.set_page_checksum_verification(true);
     if (encrypted) {
       if (!password)
-        throw_unreadable(file, "parquet.encrypted", "the file is encrypted and no password was given",
-                         "give the password of the export");
+        throw_unreadable(file, "parquet.encrypted", "the file is encrypted and no password was given", kPasswordHint);
       properties.file_decryption_properties(parquet::FileDecryptionProperties::Builder()
                                                 .key_retriever(std::make_shared<PasswordKeyRetriever>(*password, salt_hex))
                                                 ->build());
