@@ -136,3 +136,35 @@ def test_the_terminal_goes_away(job: Project, server: Sandbox) -> None:
     os.close(ours)
     assert process.wait(timeout=20) == 129
     assert job.unfinished() == []
+
+
+def shown(written: str) -> list[str]:
+    """The lines of a wide terminal after all that was written: moves up, erasures, and the echo of ^C are done."""
+    lines, row, column = [""], 0, 0
+    for up, erase, end, text in re.findall(r"\x1b\[(\d+)A|(\x1b\[J)|([\r\n])|([^\x1b\r\n]+|\x1b\[[0-9;]*m)", written):
+        if up:
+            row = max(0, row - int(up))
+        elif erase:
+            lines[row:] = [lines[row][:column]]
+        elif end == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif end:
+            column = 0
+        elif not text.startswith("\x1b"):
+            lines[row] = lines[row][:column].ljust(column) + text + lines[row][column + len(text) :]
+            column += len(text)
+    return lines
+
+
+def test_control_c_leaves_no_rest_of_a_bar(job: Project, server: Sandbox) -> None:
+    """The terminal echoes ^C where the cursor is; the next line begins at the edge nevertheless."""
+    server.fault("chunk", "delay", seconds=0.3, times=200)
+    code, written = on_terminal(job, 200, "run", "--table", "lineitem")
+    assert code == 0
+    moves = re.findall(r"\x1b\[\d+A\x1b\[J", written)
+    assert len(moves) > 2
+    # The echo before each erasure, as if ^C were held down.
+    lines = shown(re.sub(r"(?=\r?\x1b\[\d+A\x1b\[J)", "^C", written))
+    assert any(line.startswith("done TPCH") for line in lines), lines
+    assert [line for line in lines if "[#" in line or "^C" in line] == []
