@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,7 +123,10 @@ def test_another_target_or_query_is_another_table(
     job.configure(
         snowflake=server.connection_keys,
         postgres=postgres.uri,
-        tables=[{"query": "select ID from D.PUBLIC.A where ID < 10", "name": "D.PUBLIC.A", "target": "public.a", "mode": "append"}, B],
+        tables=[
+            {"query": "select ID from D.PUBLIC.A where ID < 10", "name": "D.PUBLIC.A", "target": "public.a", "mode": "append"},
+            B,
+        ],
     )
     assert job.run("run").code == 5
     assert rows(database) == ROWS + 10
@@ -136,6 +143,51 @@ def test_ended_after_the_commit(number: signal.Signals, job: Project, server: Sa
     assert "again" not in stderr
     server.clear_faults()
     assert_carried_on_and_new(job, database)
+
+
+class Relay:
+    """Between the program and PostgreSQL's socket; cut() ends the links on the program's side alone."""
+
+    def __init__(self, postgres: PrivatePostgres) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="relay-")
+        self._to = f"{postgres.socket_directory}/.s.PGSQL.5432"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(f"{self._directory.name}/.s.PGSQL.5432")
+        self._listener.listen()
+        self._here: list[socket.socket] = []
+        self._there: list[socket.socket] = []
+        self.uri = postgres.uri.replace(postgres.socket_directory, self._directory.name)
+
+    def __enter__(self) -> Relay:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for end in [self._listener, *self._here, *self._there]:
+            end.close()
+        self._directory.cleanup()
+
+    def cut(self) -> None:
+        for end in self._here:
+            end.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = self._listener.accept()
+                there = socket.socket(socket.AF_UNIX)
+                there.connect(self._to)
+                self._here.append(here)
+                self._there.append(there)
+                for ends in ((here, there), (there, here)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, to: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                to.sendall(piece)
 
 
 def commit_is_held(database: psycopg.Connection) -> bool:
@@ -189,27 +241,28 @@ def test_commit_in_doubt(
     """The link breaks during COMMIT; the next run finds out whether the rows were kept."""
     fail_b(server)
     database.execute(HELD_COMMIT)
-    with psycopg.connect(postgres.uri, autocommit=True) as holder:
+    with Relay(postgres) as relay, psycopg.connect(postgres.uri, autocommit=True) as holder:
+        job.configure(snowflake=server.connection_keys, postgres=relay.uri if kept else postgres.uri, tables=[A, B])
         holder.execute("select pg_advisory_lock(42)")
         process = job.start("run", "--json")
         until(lambda: commit_is_held(database))
         if kept:
-            # Only the link ends: the server's process goes on with its COMMIT.
-            cut_link(process.pid, postgres)
+            relay.cut()
         else:
-            database.execute("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objid = 42 and not granted")
-        stdout, stderr = process.communicate(timeout=60)
+            waiting = "select pid from pg_locks where locktype = 'advisory' and objid = 42 and not granted"
+            database.execute(f"select pg_terminate_backend(pid) from ({waiting}) w")
+        _, stderr = process.communicate(timeout=60)
         assert process.returncode == 9, stderr
         assert "the next run asks the table's ledger" in stderr
         assert "again" not in stderr
         holder.execute("select pg_advisory_unlock(42)")
-    server.clear_faults()
-    if kept:
-        assert_carried_on_and_new(job, database)
-    else:
-        assert rows(database) == 0
-        assert job.run("run").code == 0
-        assert rows(database) == ROWS
+        job.configure(snowflake=server.connection_keys, postgres=postgres.uri, tables=[A, B])
+        server.clear_faults()
+        if kept:
+            assert_carried_on_and_new(job, database)
+        else:
+            assert job.run("run").code == 0
+            assert rows(database) == ROWS
 
 
 def test_a_damaged_record_is_an_error(job: Project, server: Sandbox, database: psycopg.Connection) -> None:

@@ -96,9 +96,8 @@ Extraction::Impl::Impl(ExtractionJob job_in) : job(std::move(job_in)) {
     throw;
   }
   on_user_stop_.emplace(job.stop, [this] {
-    fail(std::make_exception_ptr(
-        Interrupted("extract.stopped", "the export was stopped",
-                    {.where = job.table, .hint = "nothing of this table was kept"})));
+    fail(std::make_exception_ptr(Interrupted("extract.stopped", "the export was stopped",
+                                             {.where = job.table, .hint = "nothing of this table was kept"})));
   });
 }
 

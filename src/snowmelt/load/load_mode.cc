@@ -136,8 +136,8 @@ ExtensionTypes TableLoad::extension_types() {
 
 void TableLoad::wait_for_turn() {
   const std::string name = "snowmelt " + display_name_;
-  const auto tried = connection_.execute(
-      "select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))", {name});
+  const auto tried =
+      connection_.execute("select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))", {name});
   if (tried.rows.at(0).at(0) == "t") return;
   log(LogLevel::warning, "{}: another load adds to the table; waiting for its end", display_name_);
   connection_.execute("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))", {name});
@@ -286,9 +286,8 @@ void TableLoad::publish(const std::string& export_id, int64_t rows, const TableM
     add_comments(metadata);
   }
   if (mode_ != LoadMode::append || export_id.empty()) return;
-  connection_.execute(
-      fmt::format("insert into {} (target, export_id, rows) values ($1, $2, $3)", ledger()),
-      {table_, export_id, std::to_string(rows)});
+  connection_.execute(fmt::format("insert into {} (target, export_id, rows) values ($1, $2, $3)", ledger()),
+                      {table_, export_id, std::to_string(rows)});
 }
 
 }  // namespace snowmelt

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <thread>
+#include <utility>
 
 #include "snowmelt/connections/postgres_connection.h"
 #include "snowmelt/error.h"
@@ -197,6 +198,34 @@ TEST_F(Loader, StoppingCancelsAStatementThatWaits) {
                                                                      {.mode = LoadMode::append, .stop = stop.get_token()}),
                Interrupted);
   other.rollback();
+}
+
+// A stopped export removes its parts: the loader, which misses one then, was stopped too. A commit in doubt stays one.
+TEST_F(Loader, WhatFailsWhileStoppingIsInterrupted) {
+  struct Stopping : PartSource {
+    std::optional<Part> next() override {
+      if (!std::exchange(begun, true)) return Part{first, ""};
+      stop.request_stop();
+      if (in_doubt) throw CommitInDoubt("postgres.commit_in_doubt", "the link broke");
+      return Part{"/nowhere/part.parquet", ""};
+    }
+    fs::path first;
+    std::stop_source stop;
+    bool in_doubt = false;
+    bool begun = false;
+  };
+  for (const bool in_doubt : {false, true}) {
+    Stopping parts;
+    parts.first = numbers("n.parquet", 0, 10);
+    parts.in_doubt = in_doubt;
+    try {
+      PostgreSQLDataLoader(*manager_).load_parquet_to_table(parts, "load_test.n", {.stop = parts.stop.get_token()});
+      ADD_FAILURE();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), in_doubt ? ErrorKind::commit_in_doubt : ErrorKind::interrupted) << error.what();
+    }
+    manager_->rollback();
+  }
 }
 
 }  // namespace

@@ -154,8 +154,8 @@ class Run {
     if (!landed) return;
     checks_[index].reset();
     report.reason = fmt::format(
-        "an unfinished run has added its rows (export {}) and this run carries it on; to add rows nevertheless, delete {}", *landed,
-        record_->file().string());
+        "an unfinished run has added its rows (export {}) and this run carries it on; to add rows nevertheless, delete {}",
+        *landed, record_->file().string());
     tell_not_begun(index, report);
   }
 
@@ -177,10 +177,10 @@ class Run {
         log(LogLevel::warning, "{}", error.what());
         return;
       }
-      report.error = ReportError::from(
-          FileError("run.record_left", "all tables are done, but the run's record stays, and the next run would skip its appends (" +
-                                           error.message() + ")",
-                    {.where = record_->file().string(), .hint = "delete the file"}));
+      report.error = ReportError::from(FileError(
+          "run.record_left",
+          "all tables are done, but the run's record stays, and the next run would skip its appends (" + error.message() + ")",
+          {.where = record_->file().string(), .hint = "delete the file"}));
     }
   }
 
@@ -252,12 +252,13 @@ class Run {
 
   static void fail_table(const TableConfig& table, TableReport& report, TableRun& run, const Error& error) {
     if (error.kind() == ErrorKind::commit_in_doubt && table.mode == LoadMode::append) {
-      report.fail(CommitInDoubt(error.code(), error.message(),
-                                {.where = error.where(),
-                                 .hint = "the next run asks the table's ledger: it skips the table if the rows were kept, and adds "
-                                         "them if not",
-                                 .sqlstate = error.sqlstate(),
-                                 .connection_lost = true}));
+      report.fail(
+          CommitInDoubt(error.code(), error.message(),
+                        {.where = error.where(),
+                         .hint = "the next run asks the table's ledger: it skips the table if the rows were kept, and adds "
+                                 "them if not",
+                         .sqlstate = error.sqlstate(),
+                         .connection_lost = true}));
       return;
     }
     const std::exception_ptr cause = error.kind() == ErrorKind::file ? run.queue.cause_of_missing_part() : nullptr;

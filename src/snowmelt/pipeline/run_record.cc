@@ -175,7 +175,8 @@ void RunRecord::update(const std::function<bool(Tables&)>& change) const {
 }
 
 void RunRecord::begin(const std::vector<TableConfig>& tables) {
-  const bool appends = std::any_of(tables.begin(), tables.end(), [](const auto& table) { return table.mode == LoadMode::append; });
+  const bool appends =
+      std::any_of(tables.begin(), tables.end(), [](const auto& table) { return table.mode == LoadMode::append; });
   if (!appends && found_.empty()) return;
   update([&](Tables& known) {
     const std::set<std::string> names = names_of(tables);
@@ -205,7 +206,8 @@ void RunRecord::begin_export(const TableConfig& table, const std::string& export
   update([&](Tables& known) {
     Table* entry = find_table(known, table.name);
     if (entry == nullptr) {  // a run at the same time has finished the table
-      entry = &known.emplace_back(Table{.name = table.name, .target = table.target, .content = content_of(table), .run = run_id_});
+      entry =
+          &known.emplace_back(Table{.name = table.name, .target = table.target, .content = content_of(table), .run = run_id_});
       entry->last_begun_by = run_id_;
     }
     entry->exports.push_back(checked_id(export_id));
@@ -225,9 +227,11 @@ void RunRecord::finish(const std::vector<TableConfig>& tables, const std::vector
       if (entry->last_begun_by == run_id_) entry->done = done[i];
     }
     const std::set<std::string> names = names_of(configured);
-    std::erase_if(known, [&](const Table& table) { return runs.contains(table.run) && !table.done && !names.contains(table.name); });
+    std::erase_if(known,
+                  [&](const Table& table) { return runs.contains(table.run) && !table.done && !names.contains(table.name); });
     for (const std::string& run : runs) {
-      const bool over = std::all_of(known.begin(), known.end(), [&](const Table& table) { return table.run != run || table.done; });
+      const bool over =
+          std::all_of(known.begin(), known.end(), [&](const Table& table) { return table.run != run || table.done; });
       if (over) std::erase_if(known, [&](const Table& table) { return table.run == run; });
     }
     return true;

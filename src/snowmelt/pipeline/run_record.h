@@ -29,16 +29,15 @@ class RunRecord {
   // Durable when it returns: from then on the export's rows may be committed. Any thread.
   void begin_export(const TableConfig& table, const std::string& export_id);
   // `done[i]` of `tables[i]`. Undone tables that `configured` (by name) has no more are given up.
-  void finish(const std::vector<TableConfig>& tables, const std::vector<bool>& done,
-              const std::vector<TableConfig>& configured);
+  void finish(const std::vector<TableConfig>& tables, const std::vector<bool>& done, const std::vector<TableConfig>& configured);
 
  private:
   struct Table {
     std::string name;
-    std::string target;                // for people: the ledger knows where the rows went
-    std::string content;               // SHA-256 of the source or query
-    std::string run;                   // ends together with the others of this run
-    std::string last_begun_by;         // the run that may call it done
+    std::string target;         // for people: the ledger knows where the rows went
+    std::string content;        // SHA-256 of the source or query
+    std::string run;            // ends together with the others of this run
+    std::string last_begun_by;  // the run that may call it done
     bool done = false;
     std::vector<std::string> exports;  // that may be in the target
   };

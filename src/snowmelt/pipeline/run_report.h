@@ -33,7 +33,7 @@ struct TableReport {
   double seconds = 0;
   int64_t parts = 0;
   RunStatus status = RunStatus::skipped;
-  std::string reason;  // of a table that is skipped because nothing of it is left to do
+  std::string reason;                       // of a table that is skipped because nothing of it is left to do
   std::map<std::string, int64_t> policies;  // values that a policy changed, by its key; without those that never fired
   std::optional<ReportError> error;
 
