@@ -39,5 +39,18 @@ TEST(RunReport, InterruptedBeatsFailed) {
   EXPECT_EQ(report.status, RunStatus::interrupted);
 }
 
+TEST(RunReport, SkippedForAReasonIsDone) {
+  RunReport report;
+  report.tables.resize(2);
+  report.tables[0].status = RunStatus::ok;
+  report.conclude();
+  EXPECT_EQ(report.status, RunStatus::failed);
+  report.tables[1].reason = "its rows are there";
+  report.conclude();
+  EXPECT_EQ(report.status, RunStatus::ok);
+  EXPECT_EQ(report.exit_code(), 0);
+  EXPECT_EQ(nlohmann::json::parse(report.to_json())["tables"][1]["reason"], "its rows are there");
+}
+
 }  // namespace
 }  // namespace snowmelt
