@@ -31,22 +31,31 @@ class Extraction::Impl::Worker {
 
   void run() {
     UnitData unit;
-    while (feed_->next(unit)) {
-      std::unique_ptr<OpenPart> part = owner_.take_part();
-      if (unit.turn)
-        unit.turn->run([&] { write(unit, *part); });
-      else  // a cursor's rows
-        write(unit, *part);
-      unit = {};  // its buffers and its turn are free before the next download
-      if (++part->units == kPartUnitsMax || part->writer.bytes_written() >= owner_.job.part_size)
-        owner_.close(std::move(part));
-      else
-        owner_.put_back(std::move(part));
+    try {
+      while (feed_->next(unit)) write_one(unit);
+      if (owner_.will_publish()) owner_.close_spare_parts();
+    } catch (Error& error) {
+      error.add_where(owner_.job.table);
+      owner_.fail(std::current_exception(), unit.index);
+    } catch (const std::exception& error) {
+      owner_.fail(std::make_exception_ptr(BugError("extract.failed", error.what(), {.where = owner_.job.table})), unit.index);
     }
-    if (!owner_.stopping_.stop_requested()) owner_.close_spare_parts();
   }
 
  private:
+  void write_one(UnitData& unit) {
+    std::unique_ptr<OpenPart> part = owner_.take_part();
+    if (unit.turn)
+      unit.turn->run([&] { write(unit, *part); });
+    else  // a cursor's rows
+      write(unit, *part);
+    const bool full = ++part->units == kPartUnitsMax || part->writer.bytes_written() >= owner_.job.part_size;
+    // Before the turn, so that who has it next goes on with this part: there are no more open parts than turns.
+    if (!full) owner_.put_back(std::move(part));
+    unit = {.index = unit.index};  // its buffers and its turn are free before the next download
+    if (full) owner_.close(std::move(part));
+  }
+
   void write(const UnitData& unit, OpenPart& part) {
     const WireConverter& converter = *owner_.job.converter;
     if (!unit.text_rows.empty()) {
@@ -97,7 +106,8 @@ Extraction::Impl::Impl(ExtractionJob job_in) : job(std::move(job_in)) {
   }
   on_user_stop_.emplace(job.stop, [this] {
     fail(std::make_exception_ptr(Interrupted("extract.stopped", "the export was stopped",
-                                             {.where = job.table, .hint = "nothing of this table was kept"})));
+                                             {.where = job.table, .hint = "nothing of this table was kept"})),
+         LowestFailure::kNowhere);
   });
 }
 
@@ -119,14 +129,7 @@ void Extraction::Impl::start() {
   running_ = taking_ = static_cast<int>(feeds.size());
   for (auto& feed : feeds) {
     threads_.emplace_back([this, feed = std::move(feed)]() mutable {
-      try {
-        Worker(*this, std::move(feed)).run();
-      } catch (Error& error) {
-        error.add_where(job.table);
-        fail(std::current_exception());
-      } catch (const std::exception& error) {
-        fail(std::make_exception_ptr(BugError("extract.failed", error.what(), {.where = job.table})));
-      }
+      Worker(*this, std::move(feed)).run();
       worker_ended();
     });
   }
@@ -186,13 +189,23 @@ void Extraction::Impl::report(OpenPart& part, int64_t rows, int64_t part_bytes) 
   part.bytes_reported = part_bytes;
 }
 
-void Extraction::Impl::fail(std::exception_ptr error) {
+void Extraction::Impl::fail(std::exception_ptr error, int64_t place) {
+  bool ends_all = false;
   {
     const std::lock_guard lock(mutex_);
-    if (!error_) error_ = std::move(error);  // the first cause; what follows from stopping the others is not one
+    if (!failure_.add(std::move(error), place)) return;  // what follows from stopping the others is no cause
+    ends_all = failure_.ends_all();
     changed_.notify_all();
   }
-  stopping_.request_stop();
+  if (ends_all)
+    stopping_.request_stop();
+  else if (job.source)
+    job.source->drop_above(static_cast<int>(place));
+}
+
+bool Extraction::Impl::will_publish() {
+  const std::lock_guard lock(mutex_);
+  return !failure_ && !stopping_.stop_requested();
 }
 
 void Extraction::Impl::worker_ended() {
@@ -203,9 +216,10 @@ void Extraction::Impl::worker_ended() {
 
 std::optional<PartInfo> Extraction::Impl::next() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return !ready_.empty() || error_ || running_ == 0; });
-  if (error_) {
-    const std::exception_ptr error = error_;
+  // A value error is told when the units below it are done.
+  changed_.wait(lock, [&] { return running_ == 0 || failure_.ends_all() || (!failure_ && !ready_.empty()); });
+  if (failure_) {
+    const std::exception_ptr error = failure_.error();
     lock.unlock();
     abandon();
     std::rethrow_exception(error);
@@ -220,7 +234,7 @@ std::optional<PartInfo> Extraction::Impl::next() {
     try {
       publish();
     } catch (...) {
-      fail(std::current_exception());
+      fail(std::current_exception(), LowestFailure::kNowhere);
       abandon();
       throw;
     }

@@ -17,6 +17,7 @@
 #include "snowmelt/extract/directory_lock.h"
 #include "snowmelt/extract/result_source.h"
 #include "snowmelt/extract/snowflake_data_extractor.h"
+#include "snowmelt/lowest_failure.h"
 #include "snowmelt/storage/parquet_file.h"
 
 namespace snowmelt {
@@ -61,7 +62,9 @@ struct Extraction::Impl {
   void close(std::unique_ptr<OpenPart> part);
   void close_spare_parts();
   void report(OpenPart& part, int64_t rows, int64_t part_bytes);
-  void fail(std::exception_ptr error);
+  // `place`: the unit that failed, or LowestFailure::kNowhere.
+  void fail(std::exception_ptr error, int64_t place);
+  bool will_publish();
   void worker_ended();
   void check_total() const;
   void publish();
@@ -74,7 +77,7 @@ struct Extraction::Impl {
   std::deque<PartInfo> ready_;
   std::vector<PartInfo> parts_;
   TableMetadata metadata_;
-  std::exception_ptr error_;
+  LowestFailure failure_;
   int running_ = 0;
   int taking_ = 0;  // workers that may still need a part
   int parts_opened_ = 0;

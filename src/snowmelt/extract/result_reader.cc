@@ -12,6 +12,7 @@
 #include "snowmelt/error.h"
 #include "snowmelt/extract/result_source.h"
 #include "snowmelt/extract/work_budget.h"
+#include "snowmelt/lowest_failure.h"
 
 namespace snowmelt {
 namespace {
@@ -52,8 +53,11 @@ class OrderedReader final : public ResultReader {
     while (current_.empty()) {
       if (next_row_ == source_.total()) return nullptr;
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return ready_.contains(next_row_) || error_ || running_ == 0 || stopping_.stop_requested(); });
-      if (error_) std::rethrow_exception(error_);
+      changed_.wait(
+          lock, [&] { return ready_.contains(next_row_) || failure_.ends_all() || running_ == 0 || stopping_.stop_requested(); });
+      // A value error's turn comes after the rows before its unit.
+      if (failure_.ends_all() || (failure_ && !ready_.contains(next_row_) && running_ == 0))
+        std::rethrow_exception(failure_.error());
       if (stopping_.stop_requested()) throw Interrupted("snowflake.interrupted", "reading the result was stopped");
       const auto found = ready_.find(next_row_);
       if (found == ready_.end()) {
@@ -85,27 +89,36 @@ class OrderedReader final : public ResultReader {
   };
 
   void work() noexcept {
+    UnitData data;
     try {
       const auto feed = source_.open_feed(http_, RetryPolicy{}, nullptr, stopping_.get_token());
-      UnitData data;
       while (feed->next(data)) {
         const int64_t first_row = data.first_row;
         Unit unit = convert(data);
-        data = {};
+        data = {.index = data.index};
         std::unique_lock lock(mutex_);
-        changed_.wait(
-            lock, [&] { return ready_.size() < ahead_max_ || first_row == next_row_ || error_ || stopping_.stop_requested(); });
-        if (error_ || stopping_.stop_requested()) break;
+        changed_.wait(lock, [&] {
+          return ready_.size() < ahead_max_ || first_row == next_row_ || !failure_.matters(data.index) ||
+                 stopping_.stop_requested();
+        });
+        if (!failure_.matters(data.index) || stopping_.stop_requested()) break;
         if (unit.rows > 0) ready_.emplace(first_row, std::move(unit));
         changed_.notify_all();
       }
     } catch (...) {
-      const std::lock_guard lock(mutex_);
-      if (!error_) error_ = std::current_exception();
+      fail(std::current_exception(), data.index);
     }
     const std::lock_guard lock(mutex_);
     --running_;
     changed_.notify_all();
+  }
+
+  void fail(std::exception_ptr error, int place) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!failure_.add(std::move(error), place) || failure_.ends_all()) return;
+    }
+    source_.drop_above(place);
   }
 
   Unit convert(const UnitData& data) const {
@@ -133,7 +146,7 @@ class OrderedReader final : public ResultReader {
   std::condition_variable changed_;
   std::map<int64_t, Unit> ready_;
   int64_t next_row_ = 0;
-  std::exception_ptr error_;
+  LowestFailure failure_;
   int running_ = 0;
   std::vector<std::jthread> threads_;  // last: joined before the rest goes
 };

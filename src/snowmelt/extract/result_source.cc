@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "snowmelt/error.h"
@@ -32,6 +33,7 @@ class CursorFeed : public UnitFeed {
 
   bool next(UnitData& unit) override {
     if (ended_) return false;
+    unit.index = index_++;
     unit.name = fmt::format("the rows from {} on", first_row_ + 1);
     unit.first_row = first_row_;
     unit.text_rows = cursor_->fetchmany(kCursorUnitRows);
@@ -43,6 +45,7 @@ class CursorFeed : public UnitFeed {
 
  private:
   std::unique_ptr<Cursor> cursor_;
+  int index_ = 0;
   int64_t first_row_ = 0;
   bool ended_ = false;
 };
@@ -53,12 +56,23 @@ class ResultSource::Feed : public UnitFeed {
  public:
   Feed(ResultSource& source, const HttpOptions& http, const RetryPolicy& retries, std::shared_ptr<WorkBudget> budget,
        std::stop_token stop)
-      : source_(source), budget_(std::move(budget)), stop_(stop), downloader_(http, retries, std::move(stop)) {}
+      : source_(source),
+        budget_(std::move(budget)),
+        on_stop_(std::move(stop), [this] { give_up(); }),
+        downloader_(http, retries, stop_) {
+    const std::lock_guard lock(source_.taking_);
+    source_.feeds_.insert(this);
+  }
+  ~Feed() override {
+    const std::lock_guard lock(source_.taking_);
+    source_.feeds_.erase(this);
+  }
 
   bool next(UnitData& unit) override {
     if (stop_.stop_requested()) return false;
-    const size_t index = source_.next_unit_++;
-    if (index >= source_.units_.size()) return false;
+    const size_t index = source_.take_unit(*this);
+    if (index == source_.units_.size()) return false;
+    unit.index = static_cast<int>(index);
     WorkBudget::Lease lease;
     if (budget_) lease = budget_->acquire(source_.unit_bytes(source_.units_[index]), stop_);
     if (stop_.stop_requested()) return false;
@@ -67,12 +81,16 @@ class ResultSource::Feed : public UnitFeed {
     return true;
   }
 
+  void give_up() { stopping_.request_stop(); }
+
+  size_t taken = 0;  // the unit it has taken last; the source's mutex guards it
+
  private:
   // No driver checks this: gosnowflake and ADBC take a chunk that ends cleanly one batch early for a whole one.
   void read_counted(const Unit& wanted, UnitData& unit) {
     const std::string name = source_.unit_name(wanted);
     for (int attempt = 1;; ++attempt) {
-      unit = {.name = name, .first_row = wanted.first_row};
+      unit = {.index = unit.index, .name = name, .first_row = wanted.first_row};
       std::string problem;
       try {
         read(wanted, unit);
@@ -142,7 +160,9 @@ class ResultSource::Feed : public UnitFeed {
 
   ResultSource& source_;
   std::shared_ptr<WorkBudget> budget_;
-  std::stop_token stop_;
+  std::stop_source stopping_;  // this feed alone …
+  const std::stop_token stop_ = stopping_.get_token();
+  const std::stop_callback<std::function<void()>> on_stop_;  // … also when all are stopped
   ChunkDownloader downloader_;
 };
 
@@ -168,6 +188,22 @@ ResultSource::ResultSource(std::shared_ptr<Connection> connection, StatementResu
   for (size_t i = 0; i < result_.chunks.size(); ++i) {
     units_.push_back({.chunk = static_cast<int>(i), .first_row = first_row, .rows = result_.chunks[i].rows});
     first_row += result_.chunks[i].rows;
+  }
+  units_end_ = units_.size();
+}
+
+size_t ResultSource::take_unit(Feed& feed) {
+  const std::lock_guard lock(taking_);
+  if (next_unit_ >= units_end_) return units_.size();
+  feed.taken = next_unit_++;
+  return feed.taken;
+}
+
+void ResultSource::drop_above(int unit) {
+  const std::lock_guard lock(taking_);
+  units_end_ = std::min(units_end_, static_cast<size_t>(unit) + 1);
+  for (Feed* feed : feeds_) {
+    if (feed->taken >= units_end_) feed->give_up();
   }
 }
 

@@ -3,12 +3,11 @@
 
 #include <arrow/api.h>
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -22,7 +21,8 @@ namespace snowmelt {
 
 // Rows of one unit, in the wire's form: Arrow batches, or rows of text.
 struct UnitData {
-  std::string name;       // "chunk 7 of 61"
+  int index = 0;          // of the result's units
+  std::string name = {};  // "chunk 7 of 61"
   int64_t first_row = 0;  // in the result, 0-based
   int64_t rows = 0;
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches = {};
@@ -31,7 +31,7 @@ struct UnitData {
   WorkBudget::Turn turn = {};    // to work on it
 };
 
-// Gives units to one thread until there are none.
+// Gives units to one thread until there are none. What next() throws is of the unit that unit.index then names.
 class UnitFeed {
  public:
   virtual ~UnitFeed() = default;
@@ -55,6 +55,9 @@ class ResultSource {
   std::unique_ptr<UnitFeed> open_feed(const HttpOptions& http, const RetryPolicy& retries, std::shared_ptr<WorkBudget> budget,
                                       std::stop_token stop);
 
+  // Units above this one are not begun any more, and those on their way are given up. Those below are with their feeds already.
+  void drop_above(int unit);
+
  private:
   class Feed;
   struct Unit {
@@ -69,6 +72,8 @@ class ResultSource {
     int64_t generation = 0;
   };
 
+  // The next unit's index, now this feed's; units() when there is none for it.
+  size_t take_unit(Feed& feed);
   std::string unit_name(const Unit& unit) const;
   int64_t unit_bytes(const Unit& unit) const;
   Address address(int chunk) const;
@@ -85,7 +90,10 @@ class ResultSource {
   int64_t total_ = 0;
   bool arrow_ = true;
   std::vector<Unit> units_;
-  std::atomic<size_t> next_unit_{0};
+  std::mutex taking_;  // of the next three
+  size_t next_unit_ = 0;
+  size_t units_end_ = 0;  // lower than their number once some were dropped
+  std::set<Feed*> feeds_;
   mutable std::mutex mutex_;  // of what follows
   StatementResult result_;
   int64_t generation_ = 0;

@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <latch>
 #include <set>
-#include <thread>
 
 #include "snowmelt/connections/snowflake_connection.h"
 #include "snowmelt/error.h"
@@ -46,7 +46,7 @@ class FakeDriver : public SnowflakeDriver {
     EXPECT_EQ(query_id, answer.query_id);
     lose_once(lost_at_result);
     ++refreshes;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // long enough for all threads to ask
+    if (before_refresh) before_refresh();
     return refreshed;
   }
   void ping(int64_t) override {}
@@ -66,6 +66,7 @@ class FakeDriver : public SnowflakeDriver {
   std::optional<StatementResult> size_answer;
   std::vector<std::string> statements;
   std::atomic<int> refreshes{0};
+  std::function<void()> before_refresh;
 };
 
 // Rows [first, first + count) of the table N = row number, T = "row <n>", in batches of 10; N as int8 while it fits.
@@ -311,9 +312,15 @@ TEST_F(ExtractorTest, expired_urls_are_refreshed_once_for_all_threads) {
   serve(10, std::vector<int64_t>(6, 20));
   clear_bodies();
   driver->refreshed = make_result(10, std::vector<int64_t>(6, 20), "1");
-  override_answer = [](const std::string& path) { return path.ends_with("?0") ? TestAnswer{.status = 403} : kAsUsual; };
+  const auto refused = std::make_shared<std::latch>(6);  // all threads have to ask
+  driver->before_refresh = [=] { refused->wait(); };
+  override_answer = [=](const std::string& path) {
+    if (!path.ends_with("?0")) return kAsUsual;
+    refused->count_down();
+    return TestAnswer{.status = 403};
+  };
   ExtractOptions options;
-  options.threads = 4;
+  options.downloads = 6;
   EXPECT_EQ(extract(options).finish().rows, 130);
   EXPECT_EQ(driver->refreshes, 1);
   EXPECT_EQ(rows_read(), rows_expected(130));
@@ -366,6 +373,102 @@ TEST_F(ExtractorTest, a_value_that_cannot_be_kept_is_named_by_table_column_and_r
   EXPECT_TRUE(files().empty());
 }
 
+// Outlives the test in the server's threads.
+using Event = std::shared_ptr<std::latch>;
+Event event() { return std::make_shared<std::latch>(1); }
+
+// Rows from 10 on cannot be kept. The test gives the order in which chunks arrive; `failed` waits until the thread that has the
+// budget's second lease has ended with its error.
+class TwoOffenders : public ExtractorTest {
+ protected:
+  void serve_digits(int64_t inline_rows, const std::vector<int64_t>& chunks) {
+    serve(inline_rows, chunks);
+    driver->answer.row_type[0].precision = 1;
+    table.integers = IntegerMode::numeric;
+    options.threads = 2;
+    options.downloads = 2;
+    options.budget = make_work_budget(2, 2, 0);
+  }
+  void failed() { options.budget->acquire(1, {}); }
+
+  TableConfig table;
+  ExtractOptions options;
+};
+
+TEST_F(TwoOffenders, the_lowest_row_is_named_whichever_is_found_first) {
+  serve_digits(0, {11, 20, 20, 20});
+  bodies[1] = gzip(arrow_stream(0, 8));  // nothing is wrong with these
+  driver->answer.chunks[1].rows = 8;
+  driver->answer.total -= 12;
+  const Event second_asked = event();
+  override_answer = [=, this](const std::string& path) {
+    if (path.starts_with("2?")) second_asked->count_down();
+    if (path.starts_with("0?")) {
+      second_asked->wait();
+      failed();
+    }
+    return kAsUsual;
+  };
+  EXPECT_EQ(failure(options, table), "snowflake.precision_exceeded");
+  EXPECT_NE(last_error.find("column N, row 11:"), std::string::npos) << last_error;
+  EXPECT_EQ(server.requests(), 3) << "chunks above the offender are not begun";
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(TwoOffenders, a_chunk_above_that_is_on_its_way_is_given_up) {
+  serve_digits(0, {11, 20});
+  const Event above_asked = event(), over = event();
+  override_answer = [=, this](const std::string& path) {
+    if (path.starts_with("1?")) {
+      above_asked->count_down();
+      over->wait();
+    } else {
+      above_asked->wait();
+    }
+    return kAsUsual;
+  };
+  EXPECT_EQ(failure(options, table), "snowflake.precision_exceeded") << "and does not wait for the second chunk";
+  EXPECT_NE(last_error.find("column N, row 11:"), std::string::npos) << last_error;
+  over->count_down();
+}
+
+TEST_F(TwoOffenders, what_else_goes_wrong_below_ends_it_and_is_told) {
+  serve_digits(0, {9, 20, 20});
+  bodies[0] = gzip(arrow_stream(0, 8));
+  const Event above_asked = event();
+  override_answer = [=, this](const std::string& path) {
+    if (path.starts_with("1?")) above_asked->count_down();
+    if (path.starts_with("0?")) {
+      above_asked->wait();
+      failed();
+    }
+    return kAsUsual;
+  };
+  EXPECT_EQ(failure(options, table), "snowflake.short_chunk");
+  EXPECT_EQ(server.requests(), 3) << "the first twice, the second once";
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(TwoOffenders, a_stop_request_does_not_wait_for_the_chunks_below) {
+  serve_digits(0, {9, 20});
+  const Event above_asked = event(), over = event();
+  std::stop_source stop;
+  options.stop = stop.get_token();
+  override_answer = [=, this](const std::string& path) {
+    if (path.starts_with("1?")) above_asked->count_down();
+    if (path.starts_with("0?")) {
+      above_asked->wait();
+      failed();
+      std::stop_source(stop).request_stop();
+      over->wait();
+    }
+    return kAsUsual;
+  };
+  EXPECT_EQ(failure(options, table), "extract.stopped");
+  EXPECT_TRUE(files().empty());
+  over->count_down();
+}
+
 TEST_F(ExtractorTest, an_unknown_type_stops_before_anything_is_fetched) {
   serve(0, {20});
   driver->answer.row_type[1].type = "hologram";
@@ -377,7 +480,7 @@ TEST_F(ExtractorTest, an_unknown_type_stops_before_anything_is_fetched) {
 TEST_F(ExtractorTest, a_stop_request_ends_it_and_leaves_nothing) {
   serve(10, std::vector<int64_t>(20, 20));
   override_answer = [](const std::string& path) {
-    return std::stoi(path) > 10 ? TestAnswer{.body = "late", .delay_ms = 20'000} : kAsUsual;
+    return std::stoi(path) > 10 ? TestAnswer{.body = "late", .delay_ms = 3'600'000} : kAsUsual;
   };
   std::stop_source stop;
   ExtractOptions options;

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <mutex>
 #include <stdexcept>
@@ -51,7 +53,11 @@ class TestChunkServer {
   }
 
   ~TestChunkServer() {
-    stopping_ = true;
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    ending_.notify_all();
     ::shutdown(listener_, SHUT_RDWR);
     acceptor_.join();
     ::close(listener_);
@@ -88,8 +94,10 @@ class TestChunkServer {
     if (head.starts_with("GET /")) {
       ++requests_;
       const TestAnswer answer = handler_(head.substr(5, head.find(' ', 5) - 5), head);
-      for (int slept_ms = 0; slept_ms < answer.delay_ms && !stopping_; slept_ms += 10)
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      {
+        std::unique_lock lock(mutex_);
+        ending_.wait_for(lock, std::chrono::milliseconds(answer.delay_ms), [&] { return stopping_.load(); });
+      }
       std::string text = "HTTP/1.1 " + std::to_string(answer.status) +
                          " X\r\nConnection: close\r\nContent-Length: " + std::to_string(answer.body.size()) + "\r\n" +
                          answer.headers + "\r\n";
@@ -111,6 +119,7 @@ class TestChunkServer {
   std::atomic<bool> stopping_{false};
   std::atomic<int> requests_{0};
   std::mutex mutex_;
+  std::condition_variable ending_;
   std::vector<int> connections_;
   std::vector<std::jthread> threads_;
   std::jthread acceptor_;

@@ -39,7 +39,14 @@ void EncoderThread::recycle(std::unique_ptr<CopyBuffer> buffer) {
 void EncoderThread::work() {
   std::exception_ptr error;
   try {
-    while (auto item = job_.parts.next()) encode_file(*item);
+    while (auto item = job_.parts.next()) {
+      at_row_ = item->first_row;
+      encode_file(*item);
+      at_row_ = PartFeed::kProducer;
+    }
+  } catch (const ValueError&) {
+    error = std::current_exception();
+    job_.parts.drop_from(at_row_);
   } catch (...) {
     error = std::current_exception();
   }
@@ -62,6 +69,7 @@ void EncoderThread::encode_file(PartFeed::Item& item) {
     int64_t row = item.first_row;
     auto buffer = empty_buffer();
     while (const auto batch = item.reader->next()) {
+      if (!job_.parts.wanted(item.first_row)) return;
       if (job_.options.stop.stop_requested()) throw Interrupted("load.stopped", "the load was stopped; nothing of it stays");
       const auto adapted = apply_policies(plan_->columns, job_.options, plan_->adapter.adapt(*batch, row), row, job_.policies);
       encoder_->encode(*adapted, row, *buffer);

@@ -28,12 +28,15 @@ class EncoderThread {
   explicit EncoderThread(EncodeJob job);
   ~EncoderThread();  // stops at the next buffer
 
-  // The next filled buffer, or nullptr at the end; throws what stopped the thread.
+  // The next filled buffer, or nullptr at the end, which comes early once the feed has dropped what this thread was at. Throws
+  // what stopped the thread.
   std::unique_ptr<CopyBuffer> next();
   // Gives a sent buffer back, for its memory to be used again.
   void recycle(std::unique_ptr<CopyBuffer> buffer);
   // After the end.
   int64_t rows() const { return rows_; }
+  // After next() has thrown: the first row of the item that failed, or PartFeed::kProducer.
+  int64_t failed_row() const { return at_row_; }
 
  private:
   void work();
@@ -47,6 +50,7 @@ class EncoderThread {
   std::shared_ptr<const FilePlan> plan_;
   std::optional<CopyEncoder> encoder_;
   int64_t rows_ = 0;
+  int64_t at_row_ = PartFeed::kProducer;  // the first row of the item in hand
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::unique_ptr<CopyBuffer>> filled_;

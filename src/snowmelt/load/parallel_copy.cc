@@ -2,74 +2,86 @@
 
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <thread>
 
 #include "snowmelt/error.h"
+#include "snowmelt/lowest_failure.h"
 
 namespace snowmelt {
 namespace {
 
-CopyCount copy_until_stopped(PostgresConnection& connection, const std::string& copy_sql, const EncodeJob& job,
-                             const std::stop_token& failed) {
+// nullopt when another connection of this load has failed. `failed_row` is set where the rows are at fault.
+std::optional<CopyCount> copy_until_dropped(PostgresConnection& connection, const std::string& copy_sql, const EncodeJob& job,
+                                            int64_t& failed_row) {
   EncoderThread encoder(job);
+  const auto next_buffer = [&] {
+    try {
+      return encoder.next();
+    } catch (...) {
+      failed_row = encoder.failed_row();
+      throw;
+    }
+  };
   const auto stream = connection.copy_in(copy_sql);
   stream->write(CopyEncoder::header());
-  while (auto buffer = encoder.next()) {
-    if (failed.stop_requested()) throw Interrupted("load.stopped", "another connection of this load has failed");
-    stream->write(buffer->bytes());
-    if (job.options.progress != nullptr) job.options.progress->bytes_loaded += static_cast<int64_t>(buffer->size());
+  while (auto buffer = next_buffer()) {
+    if (!job.parts.dropped()) {
+      stream->write(buffer->bytes());
+      if (job.options.progress != nullptr) job.options.progress->bytes_loaded += static_cast<int64_t>(buffer->size());
+    }
     encoder.recycle(std::move(buffer));
   }
+  if (job.parts.dropped()) return std::nullopt;
   stream->write(CopyEncoder::trailer());
   const int64_t counted = stream->finish();
-  return {encoder.rows(), counted};
+  return CopyCount{encoder.rows(), counted};
 }
 
 }  // namespace
 
 CopyCount copy_parts(PostgresConnection& connection, const std::string& copy_sql, const EncodeJob& job) {
-  return copy_until_stopped(connection, copy_sql, job, {});
+  int64_t failed_row = LowestFailure::kNowhere;
+  return copy_until_dropped(connection, copy_sql, job, failed_row).value();  // there is no other connection
 }
 
 CopyCount copy_parts_in_parallel(const std::vector<std::shared_ptr<PostgresConnection>>& connections, const std::string& copy_sql,
                                  const EncodeJob& job) {
   std::mutex mutex;  // of what follows
   CopyCount sum;
-  std::exception_ptr error;
-  std::stop_source failed;
+  LowestFailure failure;
   {
     std::vector<std::jthread> threads;
     for (const auto& connection : connections) {
       threads.emplace_back([&, connection] {
+        int64_t failed_row = LowestFailure::kNowhere;
         try {
           const std::stop_callback cancel(job.options.stop, [&] { connection->cancel(); });
           connection->begin();
-          const CopyCount count = copy_until_stopped(*connection, copy_sql, job, failed.get_token());
+          const auto count = copy_until_dropped(*connection, copy_sql, job, failed_row);
+          if (!count) return;
           connection->commit();
           const std::lock_guard lock(mutex);
-          sum.sent += count.sent;
-          sum.counted += count.counted;
+          sum.sent += count->sent;
+          sum.counted += count->counted;
         } catch (...) {
-          {
-            const std::lock_guard lock(mutex);
-            if (!error) error = std::current_exception();
-          }
-          failed.request_stop();
-          job.parts.stop();
+          const std::lock_guard lock(mutex);
+          failure.add(std::current_exception(), failed_row);
+          if (failure.ends_all()) job.parts.drop_from(PartFeed::kEverything);
         }
       });
     }
   }
   for (const auto& connection : connections) {
-    if (error && connection->is_open() && connection->in_transaction()) {
+    if (failure && connection->is_open() && connection->in_transaction()) {
       try {
         connection->rollback();
       } catch (const std::exception&) {  // it is closed next, which does the same
       }
     }
   }
-  if (error) std::rethrow_exception(error);
+  if (failure) std::rethrow_exception(failure.error());
   return sum;
 }
 

@@ -45,16 +45,30 @@ void PartFeed::cut() {
   rows_ += opened_->rows();
 }
 
-std::optional<PartFeed::Item> PartFeed::next() {
-  std::lock_guard lock(mutex_);
-  if (stopped_ || ended_) return std::nullopt;
-  if (pieces_.empty()) {
+bool PartFeed::take_part() {
+  try {
     part_ = parts_.next();
     ended_ = !part_;
-    if (ended_) return std::nullopt;
+    if (ended_) return false;
     opened_ = open_part(*part_, options_);
-    cut();
+  } catch (...) {
+    ended_ = true;  // for the other encoders too
+    throw;
   }
+  cut();
+  return true;
+}
+
+void PartFeed::drop_from(int64_t first_row) {
+  int64_t end = end_row_;
+  while (first_row < end && !end_row_.compare_exchange_weak(end, first_row)) {
+  }
+}
+
+std::optional<PartFeed::Item> PartFeed::next() {
+  std::lock_guard lock(mutex_);
+  if (dropped() || ended_) return std::nullopt;
+  if (pieces_.empty() && !take_part()) return std::nullopt;
   const Piece piece = pieces_.front();
   pieces_.pop_front();
   Item item{.reader = opened_ ? std::move(opened_) : open_part(*part_, options_),

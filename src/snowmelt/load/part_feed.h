@@ -4,6 +4,7 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -37,18 +38,27 @@ class PartFeed {
     std::string file;
     int64_t first_row = 1;
   };
-  // nullopt at the end, and once stop() was called. May wait for the next part; throws what stopped its producer.
+  // nullopt at the end, and once something has failed. May wait for the next part; throws what stopped its producer.
   std::optional<Item> next();
-  // Nothing further is given out: one of several encoders has failed.
-  void stop() { stopped_ = true; }
+
+  // One of several encoders has failed at the item with this first row. Nothing further is given out. Items below are worth
+  // finishing, since a lower row may be an offender too; kEverything ends them as well.
+  void drop_from(int64_t first_row);
+  static constexpr int64_t kEverything = 0;
+  // What the producer threw lies behind all rows given out.
+  static constexpr int64_t kProducer = std::numeric_limits<int64_t>::max() - 1;
+  bool dropped() const { return end_row_ != kNoEnd; }
+  bool wanted(int64_t first_row) const { return first_row < end_row_; }
 
  private:
+  static constexpr int64_t kNoEnd = std::numeric_limits<int64_t>::max();
   struct Piece {
     int begin = 0;  // row groups [begin, end)
     int end = 0;
     int64_t first_row = 1;
   };
   void cut();
+  bool take_part();
 
   PartSource& parts_;
   const LoadOptions& options_;
@@ -59,7 +69,7 @@ class PartFeed {
   std::deque<Piece> pieces_;
   bool ended_ = false;
   int64_t rows_ = 0;
-  std::atomic<bool> stopped_{false};
+  std::atomic<int64_t> end_row_{kNoEnd};
 };
 
 // As the loader reads every part.
