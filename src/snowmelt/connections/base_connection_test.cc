@@ -2,11 +2,17 @@
 #include "snowmelt/connections/base_connection.h"
 
 #include <gtest/gtest.h>
+#include <sys/types.h>
+#include <unistd.h>
 
+#include <functional>
+#include <latch>
+#include <mutex>
 #include <set>
 #include <thread>
 
 #include "snowmelt/error.h"
+#include "snowmelt/test_events.h"
 
 namespace snowmelt {
 namespace {
@@ -26,12 +32,12 @@ class FakeManager : public BaseConnectionManager {
 
   std::atomic<int> opens{0}, pings{0}, disposals{0};
   std::atomic<bool> answers{true}, network{true}, refuses_login{false}, has_work{false};
-  std::chrono::milliseconds opening_takes{0};
+  std::function<void()> during_open;
 
  protected:
   std::shared_ptr<Connection> open() override {
     ++opens;
-    std::this_thread::sleep_for(opening_takes);
+    if (during_open) during_open();
     if (refuses_login) throw AuthenticationError("snowflake.login_refused", "wrong password", {.vendor_code = 390100});
     return std::make_shared<FakeConnection>();
   }
@@ -66,13 +72,14 @@ TEST(BaseConnection, IsAliveBeforeTheFirstConnectionOpensNothing) {
 
 TEST(BaseConnection, PingsOnlyAfterIdleness) {
   FakeManager manager;
-  manager.set_idle_before_ping(50ms);
+  manager.set_idle_before_ping(1h);
   const auto first = manager.get_connection();
   manager.get_connection();
   EXPECT_EQ(manager.pings, 0);
-  std::this_thread::sleep_for(60ms);
+  manager.set_idle_before_ping(0ms);
   EXPECT_EQ(manager.get_connection(), first);
   EXPECT_EQ(manager.pings, 1);
+  manager.set_idle_before_ping(1h);
   manager.get_connection();
   EXPECT_EQ(manager.pings, 1);
 }
@@ -142,11 +149,17 @@ TEST(BaseConnection, ClosedIsAUsageError) {
 
 TEST(BaseConnection, SixtyFourThreadsOpenOnce) {
   FakeManager manager;
-  manager.opening_takes = 50ms;
+  std::latch started(64);
+  manager.during_open = [&] { started.wait(); };
   std::vector<std::shared_ptr<Connection>> got(64);
   {
     std::vector<std::jthread> threads;
-    for (auto& slot : got) threads.emplace_back([&] { slot = manager.get_connection(); });
+    for (auto& slot : got) {
+      threads.emplace_back([&] {
+        started.count_down();
+        slot = manager.get_connection();
+      });
+    }
   }
   EXPECT_EQ(std::set(got.begin(), got.end()).size(), 1);
   EXPECT_EQ(manager.connections_opened(), 1);
@@ -154,13 +167,24 @@ TEST(BaseConnection, SixtyFourThreadsOpenOnce) {
 
 TEST(BaseConnection, ThreadsThatWaitedForARefusedLoginDoNotRepeatIt) {
   FakeManager manager;
-  manager.opening_takes = 200ms;
   manager.refuses_login = true;
   std::atomic<int> refused{0};
+  std::mutex mutex;
+  std::vector<pid_t> waiting;
+  manager.during_open = [&] {
+    EXPECT_TRUE(eventually([&] {
+      const std::lock_guard lock(mutex);
+      return waiting.size() == 16 && all_asleep(waiting, ::gettid());
+    }));
+  };
   {
     std::vector<std::jthread> threads;
     for (int i = 0; i < 16; ++i) {
       threads.emplace_back([&] {
+        {
+          const std::lock_guard lock(mutex);
+          waiting.push_back(::gettid());
+        }
         try {
           manager.get_connection();
         } catch (AuthenticationError& error) {
@@ -173,13 +197,15 @@ TEST(BaseConnection, ThreadsThatWaitedForARefusedLoginDoNotRepeatIt) {
   EXPECT_EQ(refused, 16);
   EXPECT_EQ(manager.opens, 1);
   EXPECT_EQ(manager.connections_opened(), 0);
+  manager.during_open = {};
   manager.refuses_login = false;
   EXPECT_NE(manager.get_connection(), nullptr);  // a later call may try again
 }
 
 TEST(BaseConnection, CloseDuringOpeningDisposesOfTheLateConnection) {
   FakeManager manager;
-  manager.opening_takes = 200ms;
+  std::latch closed(1);
+  manager.during_open = [&] { closed.wait(); };
   std::atomic<bool> refused{false};
   std::jthread opener([&] {
     try {
@@ -189,10 +215,9 @@ TEST(BaseConnection, CloseDuringOpeningDisposesOfTheLateConnection) {
     }
   });
   while (manager.opens == 0) std::this_thread::yield();
-  const auto start = std::chrono::steady_clock::now();
   EXPECT_FALSE(manager.is_alive());
   manager.close();
-  EXPECT_LT(std::chrono::steady_clock::now() - start, 150ms);  // neither waits for the login
+  closed.count_down();  // neither has waited for the login
   opener.join();
   EXPECT_TRUE(refused);
   EXPECT_EQ(manager.disposals, 1);

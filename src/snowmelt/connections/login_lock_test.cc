@@ -14,6 +14,7 @@
 
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
+#include "snowmelt/test_events.h"
 
 namespace snowmelt {
 namespace {
@@ -49,7 +50,8 @@ TEST_F(LoginLockTest, TheSecondWaitsForTheFirstAndSaysSoOnce) {
     const LoginLock lock(config_, directory_, {});
     second_in = lock.held();
   });
-  std::this_thread::sleep_for(350ms);
+  EXPECT_TRUE(eventually([&] { return warnings_ > 0; }));
+  std::this_thread::sleep_for(250ms);  // for it to look again; where it has not, once is said all the same
   EXPECT_FALSE(second_in);
   first.reset();
   second.join();
@@ -72,7 +74,7 @@ TEST_F(LoginLockTest, StoppingEndsTheWait) {
   const LoginLock first(config_, directory_, {});
   std::stop_source stop;
   std::jthread stopper([&] {
-    std::this_thread::sleep_for(150ms);
+    EXPECT_TRUE(eventually([&] { return warnings_ > 0; }));
     stop.request_stop();
   });
   EXPECT_THROW(LoginLock(config_, directory_, stop.get_token()), Interrupted);

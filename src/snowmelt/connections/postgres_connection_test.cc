@@ -3,18 +3,16 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <functional>
 #include <thread>
 
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
+#include "snowmelt/test_events.h"
 
 namespace snowmelt {
 namespace {
-
-using namespace std::chrono_literals;
 
 std::string code_of(const std::function<void()>& call) {
   try {
@@ -57,9 +55,14 @@ class Postgres : public ::testing::Test {
     const std::string pid = *connection.execute("select pg_backend_pid()").rows[0][0];
     end_backend(pid);
   }
-  void end_backend(const std::string& pid) {
-    observer_->execute("select pg_terminate_backend($1::int, 5000)", {pid});
-    std::this_thread::sleep_for(50ms);
+  void end_backend(const std::string& pid) { observer_->execute("select pg_terminate_backend($1::int, 60000)", {pid}); }
+  // Once the session is in pg_sleep().
+  void wait_until_asleep(const std::string& pid) {
+    const std::string query = "select wait_event from pg_stat_activity where pid = $1::int";
+    EXPECT_TRUE(eventually([&] {
+      const auto result = observer_->execute(query, {pid});
+      return !result.rows.empty() && result.rows[0][0] == "PgSleep";
+    }));
   }
 
   PostgresConfig config_;
@@ -183,11 +186,11 @@ TEST_F(Postgres, AStatementThatLosesItsConnectionSaysSo) {
   const auto connection = manager.get_postgres_connection();
   const std::string pid = *connection->execute("select pg_backend_pid()").rows[0][0];
   std::jthread ends([&] {
-    std::this_thread::sleep_for(100ms);
-    observer_->execute("select pg_terminate_backend($1::int, 5000)", {pid});
+    wait_until_asleep(pid);
+    end_backend(pid);
   });
   try {
-    connection->execute("select pg_sleep(20)");
+    connection->execute("select pg_sleep(600)");
     ADD_FAILURE() << "slept";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::connection);
@@ -203,15 +206,15 @@ TEST_F(Postgres, ACommitWhoseAnswerIsLostIsInDoubt) {
   // The deferred check runs inside COMMIT, long enough for the connection to be cut there.
   connection->execute(
       "create function connection_test.slow() returns trigger language plpgsql as "
-      "$$begin perform pg_sleep(20); return null; end$$");
+      "$$begin perform pg_sleep(600); return null; end$$");
   connection->execute(
       "create constraint trigger slow after insert on connection_test.t deferrable initially deferred "
       "for each row execute function connection_test.slow()");
   insert(manager, 2);
   const std::string pid = *connection->execute("select pg_backend_pid()").rows[0][0];
   std::jthread ends([&] {
-    std::this_thread::sleep_for(200ms);
-    observer_->execute("select pg_terminate_backend($1::int, 5000)", {pid});
+    wait_until_asleep(pid);
+    end_backend(pid);
   });
   try {
     manager.commit();
@@ -226,11 +229,12 @@ TEST_F(Postgres, ACommitWhoseAnswerIsLostIsInDoubt) {
 TEST_F(Postgres, CancelEndsAStatementFromAnotherThread) {
   PostgresConnectionManager manager(config_);
   const auto connection = manager.get_postgres_connection();
+  const std::string pid = *connection->execute("select pg_backend_pid()").rows[0][0];
   std::jthread canceler([&] {
-    std::this_thread::sleep_for(100ms);
+    wait_until_asleep(pid);
     connection->cancel();
   });
-  EXPECT_EQ(code_of([&] { connection->execute("select pg_sleep(20)"); }).substr(0, 9), "postgres.");
+  EXPECT_EQ(code_of([&] { connection->execute("select pg_sleep(600)"); }).substr(0, 9), "postgres.");
   manager.rollback();
   EXPECT_EQ(*connection->execute("select 1").rows[0][0], "1");
   manager.rollback();

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <functional>
+#include <latch>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -20,7 +22,7 @@ class FakeDriver : public SnowflakeDriver {
  public:
   Session open(const SnowflakeConfig&, const LoginOptions& options) override {
     asked = options.ask_person;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (during_open) during_open();
     Session session;
     session.handle = ++opens;
     session.login_kind = opens == 1 ? "externalbrowser" : "id_token";
@@ -42,6 +44,7 @@ class FakeDriver : public SnowflakeDriver {
   std::atomic<int> opens{0}, pings{0}, closes{0};
   std::atomic<bool> lose_next{false}, expire_next{false};
   std::atomic<bool> asked{false};
+  std::function<void()> during_open;
   StatementResult answer;
   std::mutex mutex;
   std::vector<Value> last_parameters;
@@ -68,9 +71,16 @@ StatementResult two_rows() {
 TEST(SnowflakeConnection, OneLoginForManyThreadsAndItsKinds) {
   const auto driver = std::make_shared<FakeDriver>();
   SnowflakeConnectionManager manager(config(), driver);
+  std::latch started(64);
+  driver->during_open = [&] { started.wait(); };
   {
     std::vector<std::jthread> threads;
-    for (int i = 0; i < 64; ++i) threads.emplace_back([&] { manager.get_connection(); });
+    for (int i = 0; i < 64; ++i) {
+      threads.emplace_back([&] {
+        started.count_down();
+        manager.get_connection();
+      });
+    }
   }
   EXPECT_EQ(driver->opens, 1);
   driver->lose_next = true;
@@ -85,6 +95,7 @@ TEST(SnowflakeConnection, TenThousandCallsAHundredLossesOneInteractiveLogin) {
   SnowflakeConnectionManager manager(config(), driver);
   manager.set_idle_before_ping(std::chrono::milliseconds(0));
   constexpr int kThreads = 64, kCalls = 157, kEach = 50;
+  std::atomic<int> working{kThreads};
   {
     std::vector<std::jthread> threads;
     for (int i = 0; i < kThreads; ++i) {
@@ -98,13 +109,14 @@ TEST(SnowflakeConnection, TenThousandCallsAHundredLossesOneInteractiveLogin) {
             EXPECT_TRUE(error.connection_lost()) << error.what();
           }
         }
+        --working;
       });
     }
     for (int loss = 0; loss < kEach; ++loss) {
-      driver->expire_next = true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      driver->lose_next = true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      for (std::atomic<bool>* next : {&driver->expire_next, &driver->lose_next}) {
+        *next = true;
+        while (*next && working > 0) std::this_thread::yield();
+      }
     }
   }
   EXPECT_EQ(manager.logins_by_kind().at("externalbrowser"), 1);

@@ -20,7 +20,7 @@ class Modes : public ::testing::Test {
     connection_ = open_postgres(config);
     config.autocommit = true;
     observer_ = open_postgres(config);
-    see("set lock_timeout = '10s'");  // a test that waits for itself fails instead
+    see("set lock_timeout = '120s'");  // a test that waits for itself fails instead
     see("drop schema if exists modes cascade");
     see("drop schema if exists \"New One\" cascade");
     see("create schema modes");

@@ -3,7 +3,6 @@
 #include <arrow/util/decimal.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <thread>
 #include <utility>
@@ -13,6 +12,7 @@
 #include "snowmelt/log.h"
 #include "snowmelt/storage/parquet_file.h"
 #include "snowmelt/storage/test_directory.h"
+#include "snowmelt/test_events.h"
 
 namespace snowmelt {
 namespace {
@@ -189,8 +189,12 @@ TEST_F(Loader, StoppingCancelsAStatementThatWaits) {
   PostgresConnectionManager other(config_);
   other.get_postgres_connection()->execute("lock table load_test.n in access exclusive mode");
   std::stop_source stop;
+  PostgresConfig autocommit = config_;
+  autocommit.autocommit = true;
+  const auto observer = open_postgres(autocommit);
   std::jthread later([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    const char* waiting = "select count(*) from pg_locks where not granted and relation = 'load_test.n'::regclass";
+    EXPECT_TRUE(eventually([&] { return observer->execute(waiting).rows[0][0] != "0"; }));
     stop.request_stop();
   });
   const auto file = numbers("n.parquet", 0, 10);
