@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
+	"strings"
 )
 
 // The parts of a response that C++ needs go through as the server wrote them; nothing is decoded here.
@@ -11,6 +12,8 @@ type responseData struct {
 	QueryID         string            `json:"queryId"`
 	SQLState        string            `json:"sqlState"`
 	Total           int64             `json:"total"`
+	Returned        *int64            `json:"returned"` // some servers leave it out
+	Parameters      []parameter       `json:"parameters"`
 	StatementTypeID int64             `json:"statementTypeId"`
 	Format          string            `json:"queryResultFormat"`
 	RowType         json.RawMessage   `json:"rowtype"`
@@ -20,6 +23,12 @@ type responseData struct {
 	ChunkHeaders    map[string]string `json:"chunkHeaders"`
 	Qrmk            string            `json:"qrmk"`
 	ResultIDs       string            `json:"resultIds"`
+}
+
+// parameter is a setting as it stood for the statement; the value is a number, a text or a truth value.
+type parameter struct {
+	Name  string          `json:"name"`
+	Value json.RawMessage `json:"value"`
 }
 
 type chunk struct {
@@ -79,12 +88,14 @@ func (d *responseData) facts() ([]byte, error) {
 	small, err := json.Marshal(struct {
 		QueryID         string            `json:"query_id"`
 		Total           int64             `json:"total"`
+		Returned        *int64            `json:"returned"`
+		RowLimit        string            `json:"row_limit"`
 		StatementTypeID int64             `json:"statement_type_id"`
 		Format          string            `json:"format"`
 		RowType         json.RawMessage   `json:"row_type"`
 		Chunks          []chunkFacts      `json:"chunks"`
 		ChunkHeaders    map[string]string `json:"chunk_headers"`
-	}{d.QueryID, d.Total, d.StatementTypeID, format, orEmptyList(d.RowType), d.chunkFacts(), d.requestHeaders()})
+	}{d.QueryID, d.Total, d.Returned, d.rowLimit(), d.StatementTypeID, format, orEmptyList(d.RowType), d.chunkFacts(), d.requestHeaders()})
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +108,16 @@ func (d *responseData) facts() ([]byte, error) {
 		text = append(append(text, `,"rowset":`...), orEmptyList(d.Rowset)...)
 	}
 	return append(text, '}'), nil
+}
+
+// rowLimit is the parameter that cuts results off, as the answer itself tells it; empty where it does not.
+func (d *responseData) rowLimit() string {
+	for _, p := range d.Parameters {
+		if strings.EqualFold(p.Name, "ROWS_PER_RESULTSET") && !isNull(p.Value) {
+			return strings.Trim(string(p.Value), `"`)
+		}
+	}
+	return ""
 }
 
 type chunkFacts struct {

@@ -169,6 +169,8 @@ type request struct {
 	Bindings []*string `json:"bindings"`
 	QueryTag string    `json:"query_tag"`
 	Async    bool      `json:"async"`
+	// Asks for the row type and the kind of statement only: the server runs nothing.
+	DescribeOnly bool `json:"describe_only"`
 }
 
 // PUT and GET move files between this machine and a stage, which is no business of a table's transfer; the driver
@@ -187,7 +189,7 @@ func (s *session) execute(statementID int64, r *request) ([]byte, error) {
 			bindings[i].Value = *value
 		}
 	}
-	return s.run(statementID, &statement{async: r.Async}, r.SQL, r.QueryTag, bindings)
+	return s.run(statementID, &statement{async: r.Async, describeOnly: r.DescribeOnly}, r.SQL, r.QueryTag, bindings)
 }
 
 func (s *session) result(statementID int64, queryID string) ([]byte, error) {
@@ -223,6 +225,9 @@ func (s *session) run(id int64, st *statement, sql, tag string, bindings []drive
 		return nil, statementEnded(ctx, st)
 	}
 	ctx = withStatement(ctx, st)
+	if st.describeOnly {
+		ctx = gosnowflake.WithDescribeOnly(ctx)
+	}
 	if tag != "" {
 		ctx = gosnowflake.WithQueryTag(ctx, tag)
 	}

@@ -9,8 +9,9 @@ import (
 
 // statement is one call of the driver in progress; the transport finds it by the request's context.
 type statement struct {
-	async   bool   // asks the server to detach at once
-	fetchID string // not empty: no new statement, the result of this query id
+	async        bool   // asks the server to detach at once
+	describeOnly bool   // nothing is run
+	fetchID      string // not empty: no new statement, the result of this query id
 
 	mutex  sync.Mutex
 	status int // last HTTP status, 0 before the first answer

@@ -143,16 +143,6 @@ def test_a_statement_that_takes_minutes_is_polled(
     assert database.execute("select count(*), sum(id) from slow").fetchone() == (100, 4950)
 
 
-def test_a_statement_without_rows_names_itself(
-    project: Project, sandbox: Sandbox, postgres: PrivatePostgres, database: psycopg.Connection
-) -> None:
-    """DDL is a legal query: its one-line status arrives as the row that Snowflake answers."""
-    with sandbox:
-        configure(project, sandbox, postgres, {"query": "create table made (x int)", "name": "status", "target": "public.status"})
-        run(project)
-    assert "MADE successfully created" in database.execute("select status from status").fetchone()[0]
-
-
 def test_modes_from_the_command_line(
     project: Project, sandbox: Sandbox, postgres: PrivatePostgres, database: psycopg.Connection, schema: Path
 ) -> None:

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from snowmelt_sandbox.errors import ServerError
-from snowmelt_sandbox.settings import ResultShape
+from snowmelt_sandbox.settings import ROW_LIMIT, ResultShape
 from snowmelt_sandbox.statements import Statement
 
 _SSE_KEY = "x-amz-server-side-encryption-customer-key"
@@ -67,23 +67,26 @@ def in_progress(statement: Statement) -> dict[str, Any]:
     return {"data": data, "code": code, "message": message, "success": True}
 
 
-def session_parameters(values: dict[str, Any]) -> list[dict[str, Any]]:
+def session_parameters(values: dict[str, Any], row_limit: int) -> list[dict[str, Any]]:
     defaults: dict[str, Any] = {
         "TIMEZONE": "UTC", "AUTOCOMMIT": True, "CLIENT_SESSION_KEEP_ALIVE": False,
         "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY": 3600, "CLIENT_STAGE_ARRAY_BINDING_THRESHOLD": 0,
         "CLIENT_TELEMETRY_ENABLED": False, "CLIENT_PREFETCH_THREADS": 4,
+        ROW_LIMIT: row_limit,
     }  # fmt: skip
     chosen = {**defaults, **{k: v for k, v in values.items() if k in defaults}}
     return [{"name": name, "value": value} for name, value in chosen.items()]
 
 
-def success(statement: Statement, base: str, signer: UrlSigner, shape: ResultShape, extra_rows: int) -> dict[str, Any]:
+def success(
+    statement: Statement, base: str, signer: UrlSigner, shape: ResultShape, extra_rows: int, row_limit: int
+) -> dict[str, Any]:
     """The result of a finished statement. ``extra_rows`` is the lie of a wrong_row_count fault."""
     assert statement.outcome is not None
     outcome, session = statement.outcome, statement.session
     result = outcome.result
     data: dict[str, Any] = {
-        "parameters": session_parameters(session.parameters),
+        "parameters": session_parameters(session.parameters, row_limit),
         "rowtype": [c.rowtype(*outcome.source) for c in result.columns],
         "total": result.total, "returned": result.total, "queryId": statement.id, "sqlState": "00000",
         "databaseProvider": None, "finalDatabaseName": session.database, "finalSchemaName": session.schema,

@@ -167,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("queries")
     group.add_argument("--async-after", type=float, default=45.0, metavar="SECONDS", help="hold requests so long, then 333333")
     group.add_argument("--deny-metadata", action="store_true", help="SHOW, DESCRIBE, INFORMATION_SCHEMA, EXPLAIN fail")
+    group.add_argument("--rows-per-resultset", type=int, default=0, metavar="N", help="the account's default of that parameter")
     group = parser.add_argument_group("results")
     group.add_argument("--no-inline", action="store_true", help="all rows in chunks")
     group.add_argument("--inline-bytes", type=int, default=ResultShape.inline_bytes, metavar="N")
@@ -195,6 +196,6 @@ def _read(arguments: list[str] | None) -> tuple[Settings, argparse.Namespace]:
     lifetimes = Lifetimes(o.session_validity, o.master_validity, o.id_token_validity, o.url_validity)
     settings = Settings(
         o.host, o.port, o.data, o.account, credentials, lifetimes, shape, not o.no_id_token, o.idp_delay, o.sso_auto,
-        o.async_after, o.deny_metadata,
+        o.async_after, o.deny_metadata, o.rows_per_resultset,
     )  # fmt: skip
     return settings, o

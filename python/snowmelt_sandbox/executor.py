@@ -17,7 +17,7 @@ from snowmelt_sandbox.chunks import EncodedResult, Encoder, ResultCache
 from snowmelt_sandbox.engine import Engine
 from snowmelt_sandbox.errors import access_denied, canceled, invalid_identifier, missing_object
 from snowmelt_sandbox.sessions import Session, asks_for_json
-from snowmelt_sandbox.settings import Settings
+from snowmelt_sandbox.settings import ROW_LIMIT, Settings
 from snowmelt_sandbox.sqltypes import UNIT_DIGITS, Column, column_of_arrow, column_of_text
 from snowmelt_sandbox.statements import Outcome, Statement
 from snowmelt_sandbox.tables import Directory, DirectoryTable
@@ -40,10 +40,11 @@ class Executor:
     def run(self, statement: Statement) -> Outcome:
         """The whole life of a statement, on its own thread."""
         session = statement.session
-        if (own := self._session_statement(session, statement.sql)) is not None:
+        describe_only = bool(statement.request.get("describeOnly"))
+        if (own := self._session_statement(session, statement.sql, describe_only)) is not None:
             return own
         text, seconds = sql.extract_waits(statement.sql)
-        if seconds:
+        if seconds and not describe_only:
             statement.wait(seconds)
         if match := _EXPLAIN.match(text):
             return self._explain(session, match[2], (match[1] or "tabular").lower())
@@ -53,13 +54,16 @@ class Executor:
             raise access_denied("object") if what == "object" else missing_object("INFORMATION_SCHEMA", "Schema")
         if (own := self._describe(session, expression)) is not None:
             return own
+        if describe_only and kind != sql.SELECT and kind & ~0xFF not in {_SHOW, _DESCRIBE}:
+            return _rows(("status",), [], kind)
         changed = sql.strip_time_travel(expression)
         as_json = session.wants_json() or asks_for_json(statement.request.get("parameters") or {})
-        describe_only = bool(statement.request.get("describeOnly"))
+        most = self._rows_at_most(session)
         read = sql.whole_table_read(expression, session.database, session.schema)
         table = self._directory.find(*read.table) if read is not None else None
         if read is not None and table is not None and not statement.request.get("bindings"):
-            limit = 0 if describe_only else read.limit
+            limits = [n for n in (0 if describe_only else read.limit, most) if n is not None]
+            limit = min(limits, default=None)
             return self._read_table(statement, table, read.columns, limit, as_json)
         changed |= sql.name_projections(expression)
         changed |= sql.replace_context_functions(expression, _context(session))
@@ -67,12 +71,18 @@ class Executor:
         text = expression.sql(dialect="snowflake") if changed else text
         if describe_only and kind == sql.SELECT:
             text = f"select * from ({text.rstrip().rstrip(';')}) limit 0"
-        return self._emulate(statement, text, kind, as_json or kind != sql.SELECT, types)
+        return self._emulate(statement, text, kind, as_json or kind != sql.SELECT, types, most)
+
+    def _rows_at_most(self, session: Session) -> int | None:
+        """ROWS_PER_RESULTSET: what the session says wins over the account's default, and 0 is no limit."""
+        return int(session.parameters.get(ROW_LIMIT, self._settings.rows_per_resultset)) or None
 
     # -- statements about the session -------------------------------------------------------------------------------
 
-    def _session_statement(self, session: Session, text: str) -> Outcome | None:
+    def _session_statement(self, session: Session, text: str, describe_only: bool) -> Outcome | None:
         """ALTER SESSION and USE ROLE or WAREHOUSE: remembered, otherwise without effect."""
+        if describe_only and (_ALTER_SESSION.match(text) or _USE.match(text)):
+            return _rows(("status",), [], _SCL)
         if match := _ALTER_SESSION.match(text):
             if match[1].lower() == "unset":
                 for name in re.findall(r"\w+", match[2]):
@@ -214,11 +224,20 @@ class Executor:
             statement.interrupt = None
             connection.close()
 
-    def _emulate(self, statement: Statement, text: str, kind: int, as_json: bool, declared: dict[str, Column]) -> Outcome:
+    def _emulate(
+        self,
+        statement: Statement,
+        text: str,
+        kind: int,
+        as_json: bool,
+        declared: dict[str, Column],
+        most: int | None,
+    ) -> Outcome:
         with self._connection(statement) as connection:
             if statement.cancel.is_set():
                 raise canceled()
             table, duck_types, affected = self._engine.run(connection, text, statement.request.get("bindings"), statement.id)
+        table = table.slice(0, most)
         columns = tuple(_result_columns(table, duck_types, declared))
         if kind in sql.DML and statement.request.get("bindings") and table.num_columns == 1:
             return _rows(tuple(c.name for c in columns), [[str(affected)]], kind)

@@ -126,7 +126,8 @@ class SandboxServer:
             "mfaTokenValidityInSeconds": _seconds(lifetimes.id_token) if gets_mfa else 0,
             "sessionId": session.id, "displayUserName": session.user.upper(), "serverVersion": "9.99.0",
             "firstLogin": False, "remMeToken": None, "remMeValidityInSeconds": 0, "healthCheckInterval": 45,
-            "newClientForUpgrade": None, "parameters": answers.session_parameters(session.parameters),
+            "newClientForUpgrade": None,
+            "parameters": answers.session_parameters(session.parameters, self.settings.rows_per_resultset),
             "sessionInfo": {
                 "databaseName": session.database, "schemaName": session.schema, "warehouseName": session.warehouse,
                 "roleName": session.role,
@@ -197,7 +198,8 @@ class SandboxServer:
             return answers.failure(statement.error, statement.id)
         fault = _fault(request)
         extra = fault.rows if fault is not None and fault.action == "wrong_row_count" else 0
-        return await run_in_threadpool(answers.success, statement, _base(request), self.signer, self.settings.shape, extra)
+        limit = self.settings.rows_per_resultset
+        return await run_in_threadpool(answers.success, statement, _base(request), self.signer, self.settings.shape, extra, limit)
 
     def _statement(self, request: Request) -> Statement:
         query_id = request.path_params["id"]

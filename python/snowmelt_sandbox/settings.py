@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ROW_LIMIT = "ROWS_PER_RESULTSET"
+
 
 @dataclass(frozen=True)
 class Credentials:
@@ -63,3 +65,4 @@ class Settings:
     sso_auto: bool = False
     async_after: float = 45.0
     deny_metadata: bool = False
+    rows_per_resultset: int = 0

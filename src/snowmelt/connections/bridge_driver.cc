@@ -1,20 +1,19 @@
 // SnowflakeDriver over the Go bridge: JSON to results and to snowmelt's errors.
-#include <algorithm>
 #include <atomic>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <optional>
 #include <utility>
 
 #include <fmt/format.h>
-#include <strings.h>
 #include <nlohmann/json.hpp>
 
 #include "snowmelt/connections/bridge_library.h"
+#include "snowmelt/connections/bridge_result.h"
 #include "snowmelt/connections/login_lock.h"
 #include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/connections/snowflake_settings.h"
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
 
@@ -107,83 +106,6 @@ Json parse_answer(const BridgeFunctions& bridge, char* text, const std::string& 
   return answer;
 }
 
-template <typename Number>
-std::optional<Number> optional_number(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  if (found == object.end() || !found->is_number()) return std::nullopt;
-  return found->get<Number>();
-}
-
-SnowflakeColumn parse_column(const Json& text) {
-  SnowflakeColumn column;
-  column.name = text.value("name", "");
-  column.type = text.at("type");
-  std::transform(column.type.begin(), column.type.end(), column.type.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  column.precision = optional_number<int>(text, "precision");
-  column.scale = optional_number<int>(text, "scale");
-  column.length = optional_number<int64_t>(text, "length");
-  column.byte_length = optional_number<int64_t>(text, "byteLength");
-  column.nullable = text.value("nullable", true);
-  if (const auto extension = text.find("extTypeName"); extension != text.end() && extension->is_string())
-    column.extension = extension->get<std::string>();
-  column.dimension = optional_number<int>(text, "vectorDimension");
-  if (const auto fields = text.find("fields"); fields != text.end() && fields->is_array()) {
-    for (const Json& field : *fields) column.fields.push_back(parse_column(field));
-  }
-  return column;
-}
-
-Row parse_row(const Json& text) {
-  Row row;
-  for (const Json& value : text) {
-    if (value.is_null())
-      row.emplace_back();
-    else
-      row.emplace_back(value.is_string() ? value.get<std::string>() : value.dump());
-  }
-  return row;
-}
-
-StatementResult parse_result(const Json& answer) {
-  StatementResult result;
-  result.query_id = answer.at("query_id");
-  result.total = answer.at("total");
-  result.statement_type_id = answer.at("statement_type_id");
-  result.arrow = answer.at("format") == "arrow";
-  for (const Json& column : answer.at("row_type")) result.row_type.push_back(parse_column(column));
-  if (result.arrow) {
-    result.first_batch = decode_base64(answer.at("rowset_base64").get_ref<const std::string&>());
-  } else {
-    for (const Json& row : answer.at("rowset")) result.rows.push_back(parse_row(row));
-  }
-  for (const Json& chunk : answer.at("chunks")) {
-    result.chunks.push_back({chunk.at("url"), chunk.at("row_count"), chunk.at("uncompressed_size"), chunk.at("compressed_size")});
-  }
-  result.chunk_headers = answer.at("chunk_headers").get<std::map<std::string, std::string>>();
-  return result;
-}
-
-StatementResult checked_result(const Json& answer, const std::string& where) {
-  try {
-    return parse_result(answer);
-  } catch (const Json::exception& error) {
-    throw BugError("snowflake.bug", fmt::format("a response of an unknown shape: {}", error.what()), {.where = where});
-  }
-}
-
-// EWKB keeps every bit of a coordinate and the SRID; Snowflake's default, GeoJSON, has no SRID. The user's own words win.
-std::map<std::string, std::string> session_parameters(const SnowflakeConfig& config) {
-  std::map<std::string, std::string> parameters = config.session_parameters;
-  for (const char* format : {"GEOGRAPHY_OUTPUT_FORMAT", "GEOMETRY_OUTPUT_FORMAT"}) {
-    const bool given = std::any_of(parameters.begin(), parameters.end(), [&](const auto& parameter) {
-      return parameter.first.size() == std::strlen(format) && ::strcasecmp(parameter.first.c_str(), format) == 0;
-    });
-    if (!given) parameters[format] = "EWKB";
-  }
-  return parameters;
-}
-
 std::string options_json(const SnowflakeConfig& config, bool ask_person) {
   return Json{{"ask_person", ask_person},
               {"account", config.account},
@@ -255,16 +177,19 @@ class BridgeDriver : public SnowflakeDriver {
     const Json request{{"sql", statement.sql},
                        {"bindings", std::move(bindings)},
                        {"query_tag", statement.query_tag},
-                       {"async", statement.asynchronous}};
+                       {"async", statement.asynchronous},
+                       {"describe_only", statement.describe_only}};
     // Text that is not UTF-8 reaches the server as it can, and the server refuses it with its own words.
     const std::string text = request.dump(-1, ' ', false, Json::error_handler_t::replace);
-    return run(session, statement.stop,
-               [&](const BridgeFunctions& bridge, int64_t id) { return bridge.execute(session, id, text.c_str()); });
+    const Json answer = run(session, statement.stop,
+                            [&](const BridgeFunctions& bridge, int64_t id) { return bridge.execute(session, id, text.c_str()); });
+    return parse_result(answer, place(session), statement.describe_only ? RowCheck::described : RowCheck::all_rows);
   }
 
   StatementResult result(int64_t session, const std::string& query_id, std::stop_token stop) override {
-    return run(session, stop,
-               [&](const BridgeFunctions& bridge, int64_t id) { return bridge.result(session, id, query_id.c_str()); });
+    const Json answer = run(
+        session, stop, [&](const BridgeFunctions& bridge, int64_t id) { return bridge.result(session, id, query_id.c_str()); });
+    return parse_result(answer, place(session), RowCheck::all_rows);
   }
 
   void ping(int64_t session) override {
@@ -288,14 +213,14 @@ class BridgeDriver : public SnowflakeDriver {
 
  private:
   template <typename Call>
-  StatementResult run(int64_t session, const std::stop_token& stop, Call&& call) {
+  Json run(int64_t session, const std::stop_token& stop, Call&& call) {
     const std::string where = place(session);
     refuse_stopped(stop, where);
     const BridgeFunctions& bridge = bridge_functions();
     const int64_t id = ++last_id_;
     // Gone before this function returns, so no id is cancelled after its call.
     const std::stop_callback cancel(stop, [&] { bridge.cancel(id); });
-    return checked_result(parse_answer(bridge, call(bridge, id), where), where);
+    return parse_answer(bridge, call(bridge, id), where);
   }
 
   static void refuse_stopped(const std::stop_token& stop, const std::string& where) {

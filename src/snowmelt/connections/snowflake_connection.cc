@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "snowmelt/connections/snowflake_auth.h"
+#include "snowmelt/connections/snowflake_settings.h"
 #include "snowmelt/error.h"
 
 namespace snowmelt {
@@ -108,9 +109,11 @@ void set_result_row_reader(ResultRowReader reader) {
 }
 
 int64_t StatementResult::inline_rows() const {
-  int64_t rest = total;
-  for (const ResultChunk& chunk : chunks) rest -= chunk.rows;
-  return rest;
+  int64_t in_chunks = 0;
+  for (const ResultChunk& chunk : chunks) {
+    if (__builtin_add_overflow(in_chunks, chunk.rows, &in_chunks)) return -1;
+  }
+  return total - in_chunks;
 }
 
 SnowflakeConnection::SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session,
@@ -186,6 +189,7 @@ void SnowflakeConnectionManager::set_ask_person(AskPerson who) {
 
 std::shared_ptr<Connection> SnowflakeConnectionManager::open() {
   check_auth(config_);
+  check_settings(config_);
   LoginOptions options;
   {
     const std::scoped_lock lock(logins_mutex_);

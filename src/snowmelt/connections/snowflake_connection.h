@@ -55,8 +55,9 @@ struct Statement {
   std::string sql;
   std::vector<Value> parameters;  // bound as TEXT to ?
   std::string query_tag;
-  bool asynchronous = false;  // submit, then poll: for statements that take minutes
-  std::stop_token stop;       // cancels on the server, then throws Interrupted
+  bool asynchronous = false;   // submit, then poll: for statements that take minutes
+  bool describe_only = false;  // nothing is run: the answer has the row type and statement_type_id
+  std::stop_token stop;        // cancels on the server, then throws Interrupted
 };
 
 struct LoginOptions {

@@ -10,6 +10,7 @@
 
 #include "snowmelt/error.h"
 #include "snowmelt/extract/extraction.h"
+#include "snowmelt/extract/query_check.h"
 #include "snowmelt/extract/row_reader.h"
 #include "snowmelt/extract/table_metadata.h"
 #include "snowmelt/log.h"
@@ -26,8 +27,10 @@ struct Answer {
   std::unique_ptr<Cursor> cursor;  // of a connection that only knows rows
 };
 
-Answer execute(const std::shared_ptr<Connection>& connection, const std::string& sql, const std::stop_token& stop) {
+Answer execute(const std::shared_ptr<Connection>& connection, const TableConfig& table, const std::string& sql,
+               const std::stop_token& stop) {
   if (const auto snowflake = std::dynamic_pointer_cast<SnowflakeConnection>(connection)) {
+    if (!table.query.empty()) check_query(*snowflake, sql, stop);
     return {snowflake->execute({.sql = sql, .parameters = {}, .query_tag = {}, .stop = stop}), nullptr};
   }
   std::unique_ptr<Cursor> cursor = connection->cursor();
@@ -185,7 +188,7 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
     std::shared_ptr<Connection> connection;
     Answer answer = with_connection(*connection_manager_, [&](std::shared_ptr<Connection> present) {
       connection = std::move(present);
-      return execute(connection, statement, options.stop);
+      return execute(connection, table, statement, options.stop);
     });
     const auto snowflake = std::dynamic_pointer_cast<SnowflakeConnection>(connection);
     if (snowflake != nullptr) job.http = http_options(snowflake->config());

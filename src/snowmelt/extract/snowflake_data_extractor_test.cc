@@ -34,6 +34,11 @@ class FakeDriver : public SnowflakeDriver {
   StatementResult execute(int64_t, const Statement& statement) override {
     if (statement.sql.starts_with("describe table ") || statement.sql.starts_with("select COMMENT "))
       throw QueryError("snowflake.query", "Insufficient privileges");  // from a thread of its own, beside the download
+    if (statement.describe_only) {
+      StatementResult described;
+      described.statement_type_id = described_type;
+      return described;
+    }
     statements.push_back(statement.sql);
     lose_once(lost_at_execute);
     if (statement.sql.find("INFORMATION_SCHEMA") != std::string::npos) {
@@ -64,6 +69,7 @@ class FakeDriver : public SnowflakeDriver {
   StatementResult answer;
   StatementResult refreshed;
   std::optional<StatementResult> size_answer;
+  int64_t described_type = 0x1000;  // what a describe-only request answers
   std::vector<std::string> statements;
   std::atomic<int> refreshes{0};
   std::function<void()> before_refresh;
@@ -548,6 +554,28 @@ TEST_F(ExtractorTest, a_query_goes_out_as_it_is_and_a_source_only_as_a_name) {
   SnowflakeDataExtractor extractor(manager);
   EXPECT_THROW(extractor.extract_table_chunks("t; drop table u", {}), ConfigurationError);
   EXPECT_EQ(driver->statements.size(), 1U);
+}
+
+TEST_F(ExtractorTest, a_query_that_is_not_known_to_only_read_is_not_run) {
+  TableConfig table;
+  table.query = "insert into t values (1)";
+  table.name = "q";
+  for (const int64_t type : {0x0, 0x3100, 0x4000, 0x4702, 0x5000, 0x6000, 0xA000, 0x7101}) {
+    driver->described_type = type;
+    try {
+      extract({}, table);
+      ADD_FAILURE() << type;
+    } catch (const ConfigurationError& error) {
+      EXPECT_EQ(error.where(), "q");
+      EXPECT_NE(error.message().find(fmt::format("statement type 0x{:04x}", type)), std::string::npos) << error.what();
+    }
+  }
+  driver->described_type = 0x1000;
+  for (const char* code : {"call p()", " -- a\n /* b */ Call p()", "execute immediate 'x'", "begin delete from t; end"}) {
+    table.query = code;
+    EXPECT_THROW(extract({}, table), ConfigurationError) << code;
+  }
+  EXPECT_TRUE(driver->statements.empty());
 }
 
 TEST_F(ExtractorTest, json_results_end_in_the_same_files) {

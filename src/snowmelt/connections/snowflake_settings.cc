@@ -1,0 +1,39 @@
+#include "snowmelt/connections/snowflake_settings.h"
+
+#include <fmt/format.h>
+#include <strings.h>
+
+#include "snowmelt/error.h"
+
+namespace snowmelt {
+namespace {
+
+bool same_name(const std::string& a, const char* b) { return ::strcasecmp(a.c_str(), b) == 0; }
+
+// 0 is "no limit" whatever the account's or the user's default is; a limit would end every table early.
+constexpr const char* kRowLimit = "ROWS_PER_RESULTSET";
+
+}  // namespace
+
+void check_settings(const SnowflakeConfig& config) {
+  for (const auto& [name, value] : config.session_parameters) {
+    if (!same_name(name, kRowLimit)) continue;
+    throw ConfigurationError("config.invalid", fmt::format("{} would end every result after so many rows", kRowLimit),
+                             {.where = "[snowflake] session_parameters",
+                              .hint = fmt::format("remove {}; to move part of a table use query with a limit", kRowLimit)});
+  }
+}
+
+std::map<std::string, std::string> session_parameters(const SnowflakeConfig& config) {
+  std::map<std::string, std::string> parameters = config.session_parameters;
+  // EWKB keeps every bit of a coordinate and the SRID; Snowflake's default, GeoJSON, has no SRID. The user's own words win.
+  for (const char* format : {"GEOGRAPHY_OUTPUT_FORMAT", "GEOMETRY_OUTPUT_FORMAT"}) {
+    bool given = false;
+    for (const auto& [name, value] : parameters) given = given || same_name(name, format);
+    if (!given) parameters[format] = "EWKB";
+  }
+  parameters[kRowLimit] = "0";
+  return parameters;
+}
+
+}  // namespace snowmelt
