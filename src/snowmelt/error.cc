@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "snowmelt/printable.h"
+
 namespace snowmelt {
 
 Error::Error(ErrorKind kind, std::string code, std::string message, ErrorFacts facts)
@@ -23,11 +25,12 @@ void Error::add_offender(const Error& other) {
 }
 
 void Error::render() {
+  constexpr std::string_view kContinued = "  | ";  // no line of a server's text passes for ours
   text_ = code_ + "\n  ";
-  if (!facts_.where.empty()) text_ += facts_.where + ": ";
-  text_ += message_;
-  if (!facts_.query_id.empty()) text_ += " (query id " + facts_.query_id + ")";
-  if (!facts_.hint.empty()) text_ += "\n  hint: " + facts_.hint;
+  if (!facts_.where.empty()) text_ += printable(facts_.where, kContinued) + ": ";
+  text_ += printable(message_, kContinued);
+  if (!facts_.query_id.empty()) text_ += " (query id " + printable(facts_.query_id, kContinued) + ")";
+  if (!facts_.hint.empty()) text_ += "\n  hint: " + printable(facts_.hint, kContinued);
 }
 
 void throw_error(ErrorKind kind, std::string code, std::string message, ErrorFacts facts) {
