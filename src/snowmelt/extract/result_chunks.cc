@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <optional>
 #include <random>
@@ -16,7 +18,10 @@ namespace snowmelt {
 namespace {
 
 constexpr int64_t kBodyBytesMax = int64_t{2} << 30;  // Snowflake's largest chunks are some 160 MB
-constexpr long kRedirectsMax = 3;
+constexpr int64_t kBodySlackBytes = 1 << 20;
+constexpr int64_t kReserveBytesMax = 256 << 20;  // more is taken when it has come
+constexpr int kRedirectsMax = 3;
+constexpr int kDamagedMax = 3;                   // a line may damage a body in passing
 constexpr long kReceiveBufferBytes = 256 << 10;  // curl's default of 16 KiB costs a callback every 16 KiB
 constexpr int kPollMs = 1'000;                   // a stop request wakes the poll up earlier
 
@@ -30,10 +35,20 @@ struct CurlListDelete {
   void operator()(curl_slist* list) const noexcept { curl_slist_free_all(list); }
 };
 
-void initialize_curl() {
-  static const CURLcode result = curl_global_init(CURL_GLOBAL_DEFAULT);
-  if (result != CURLE_OK) throw BugError("chunk.curl", "libcurl does not start");
+// libcurl opens the file that SSLKEYLOGFILE names when it starts, and every TLS key would go there. It starts while this library
+// is loaded: later, other threads may read the environment.
+CURLcode start_curl() {
+  constexpr const char* kKeyLog = "SSLKEYLOGFILE";
+  const char* named = std::getenv(kKeyLog);
+  if (named == nullptr) return curl_global_init(CURL_GLOBAL_DEFAULT);
+  const std::string kept = named;
+  ::unsetenv(kKeyLog);
+  const CURLcode result = curl_global_init(CURL_GLOBAL_DEFAULT);
+  ::setenv(kKeyLog, kept.c_str(), 1);
+  return result;
 }
+
+const CURLcode curl_started = start_curl();
 
 [[noreturn]] void throw_stopped() { throw Interrupted("extract.stopped", "the export was stopped"); }
 
@@ -54,10 +69,46 @@ bool is_expired_status(long status) {
 
 bool is_passing_status(long status) { return status == 408 || status == 429 || status >= 500; }
 
+bool is_redirect(long status) { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
+
+bool is_untrusted(CURLcode result) {
+  return result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_CACERT_BADFILE || result == CURLE_SSL_CERTPROBLEM ||
+         result == CURLE_SSL_ISSUER_ERROR;
+}
+
+// Another try would fail in the same way: the address, the protocol or the certificate is wrong.
+bool is_hopeless(CURLcode result, std::string_view text) {
+  return is_untrusted(result) || result == CURLE_UNSUPPORTED_PROTOCOL || result == CURLE_URL_MALFORMAT ||
+         (result == CURLE_SSL_CONNECT_ERROR && text.find("wrong version number") != std::string_view::npos);
+}
+
+// "https://host:443" of an absolute URL; empty when there is none in it.
+std::string origin_of(const std::string& url) {
+  const std::unique_ptr<CURLU, void (*)(CURLU*)> parsed(curl_url(), curl_url_cleanup);
+  if (!parsed || curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) return {};
+  std::string origin;
+  for (const CURLUPart part : {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT}) {
+    char* text = nullptr;
+    if (curl_url_get(parsed.get(), part, &text, CURLU_DEFAULT_PORT) != CURLUE_OK) return {};
+    for (const char* at = text; *at != '\0'; ++at) origin += static_cast<char>(std::tolower(static_cast<unsigned char>(*at)));
+    curl_free(text);
+    origin += part == CURLUPART_SCHEME ? "://" : part == CURLUPART_HOST ? ":" : "";
+  }
+  return origin;
+}
+
+// What may come for a chunk of these sizes. Storage may send the inflated form where the compressed one was announced.
+int64_t body_bytes_max(const ResultChunk& chunk) {
+  const int64_t announced = std::max(chunk.compressed_size, chunk.uncompressed_size);
+  if (announced == 0) return kReserveBytesMax;
+  return std::min(kBodyBytesMax, 2 * std::min(announced, kBodyBytesMax) + kBodySlackBytes);
+}
+
 }  // namespace
 
 HttpOptions http_options(const SnowflakeConfig& config) {
   HttpOptions options;
+  options.https_only = config.protocol != "http";
   if (config.proxy_host.empty()) return options;
   options.proxy = config.proxy_port == 0 ? config.proxy_host : fmt::format("{}:{}", config.proxy_host, config.proxy_port);
   options.proxy_user = config.proxy_user;
@@ -69,7 +120,7 @@ HttpOptions http_options(const SnowflakeConfig& config) {
 struct ChunkDownloader::Impl {
   Impl(HttpOptions options_in, RetryPolicy retries_in, std::stop_token stop_in)
       : options(std::move(options_in)), retries(retries_in), stop(std::move(stop_in)) {
-    initialize_curl();
+    if (curl_started != CURLE_OK) throw BugError("chunk.curl", "libcurl does not start");
     easy.reset(curl_easy_init());
     multi.reset(curl_multi_init());
     if (!easy || !multi) throw BugError("chunk.curl", "libcurl gives no handle");
@@ -83,10 +134,8 @@ struct ChunkDownloader::Impl {
     curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, &Impl::receive);
     curl_easy_setopt(handle, CURLOPT_WRITEDATA, this);
     curl_easy_setopt(handle, CURLOPT_BUFFERSIZE, kReceiveBufferBytes);
-    curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(handle, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 1L);
-    curl_easy_setopt(handle, CURLOPT_MAXREDIRS, kRedirectsMax);
+    curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, options.https_only ? "https" : "http,https");
+    curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);  // curl would send the chunk's key to any host; see follow()
     curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT, static_cast<long>(options.connect_timeout_s));
     curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, static_cast<long>(options.low_speed_bytes_per_s));
     curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, static_cast<long>(options.low_speed_time_s));
@@ -99,9 +148,9 @@ struct ChunkDownloader::Impl {
   }
 
   static size_t receive(char* data, size_t size, size_t count, void* self) {
-    auto& body = static_cast<Impl*>(self)->body;
-    if (static_cast<int64_t>(body.size() + size * count) > kBodyBytesMax) return 0;  // ends the transfer as a write error
-    body.append(data, size * count);
+    auto& impl = *static_cast<Impl*>(self);
+    if (static_cast<int64_t>(impl.body.size() + size * count) > impl.body_max) return 0;  // ends the transfer as a write error
+    impl.body.append(data, size * count);
     return size * count;
   }
 
@@ -134,17 +183,14 @@ struct ChunkDownloader::Impl {
     }
     curl_easy_setopt(easy.get(), CURLOPT_HTTPHEADER, list.get());
     curl_easy_setopt(easy.get(), CURLOPT_URL, chunk.url.c_str());
-    body.clear();
-    if (chunk.compressed_size > 0) body.reserve(static_cast<size_t>(std::min(chunk.compressed_size, kBodyBytesMax)));
-    error_text[0] = '\0';
-
-    const CURLcode result = transfer();
-    if (result != CURLE_OK) {
-      problem = error_text[0] != '\0' ? error_text.data() : curl_easy_strerror(result);
-      return nullptr;
-    }
+    body_max = body_bytes_max(chunk);
     long status = 0;
-    curl_easy_getinfo(easy.get(), CURLINFO_RESPONSE_CODE, &status);
+    for (int redirects = 0;; ++redirects) {
+      if (!receive_answer(chunk)) return nullptr;
+      curl_easy_getinfo(easy.get(), CURLINFO_RESPONSE_CODE, &status);
+      if (!is_redirect(status)) break;
+      follow(chunk, redirects);
+    }
     problem = fmt::format("HTTP status {}", status);
     if (is_passing_status(status)) return nullptr;
     if (status != 200) {
@@ -157,9 +203,54 @@ struct ChunkDownloader::Impl {
       on_turn([&] { inflated = inflate(std::move(body), chunk.uncompressed_size); });
       return inflated;
     } catch (const ChunkDamaged& error) {
+      if (++damaged == kDamagedMax) throw;
       problem = error.message();
       return nullptr;
     }
+  }
+
+  // One request and its answer. False after a passing trouble, which `problem` then names.
+  bool receive_answer(const ResultChunk& chunk) {
+    body.clear();
+    if (chunk.compressed_size > 0) body.reserve(static_cast<size_t>(std::min(chunk.compressed_size, kReserveBytesMax)));
+    error_text[0] = '\0';
+    const CURLcode result = transfer();
+    if (result == CURLE_OK) return true;
+    problem = error_text[0] != '\0' ? error_text.data() : curl_easy_strerror(result);
+    if (result == CURLE_WRITE_ERROR) {
+      body = {};
+      throw ChunkDamaged("chunk.too_large", fmt::format("more than {} bytes came where {} were announced", body_max,
+                                                        std::max(chunk.compressed_size, chunk.uncompressed_size)));
+    }
+    if (!is_hopeless(result, problem)) return false;
+    throw ConnectionError(
+        is_untrusted(result) ? "chunk.untrusted" : "chunk.bad_address",
+        fmt::format("a result chunk cannot be fetched from {}: {}", printable_origin(chunk.url), problem),
+        {.hint =
+             is_untrusted(result)
+                 ? "the storage's certificate is not trusted here: check the machine's certificate authorities, its clock, and "
+                   "whether a proxy opens TLS"
+                 : "the server names an address that is not used for chunks (https only, where the session is https); report "
+                   "it with the query id"});
+  }
+
+  // A redirect stays on its host: the headers hold the chunk's key, and presigned addresses need no other host.
+  void follow(const ResultChunk& chunk, int redirects) {
+    const char* next = nullptr;
+    curl_easy_getinfo(easy.get(), CURLINFO_REDIRECT_URL, &next);
+    const std::string url = next == nullptr ? "" : next;
+    const std::string origin = origin_of(url);
+    if (origin.empty() || origin != origin_of(chunk.url)) {
+      throw ConnectionError("chunk.redirected",
+                            fmt::format("{} sends a result chunk's request on to {}, which is not followed",
+                                        printable_origin(chunk.url), printable_origin(url)),
+                            {.hint = "check what stands between this machine and the storage (a proxy, a captive portal)"});
+    }
+    if (redirects == kRedirectsMax) {
+      throw ConnectionError("chunk.redirected", fmt::format("{} redirects a result chunk's request without end", origin),
+                            {.hint = "check what stands between this machine and the storage"});
+    }
+    curl_easy_setopt(easy.get(), CURLOPT_URL, url.c_str());
   }
 
   // Sleeps before try number `tried` + 1; a stop request ends it.
@@ -180,6 +271,8 @@ struct ChunkDownloader::Impl {
   std::stop_token stop;
   std::array<char, CURL_ERROR_SIZE> error_text{};
   std::string body;
+  int64_t body_max = kBodyBytesMax;
+  int damaged = 0;  // bodies of this chunk so far
   std::string problem;
   std::mt19937 random{std::random_device{}()};
   std::mutex pause_mutex;
@@ -195,6 +288,7 @@ ChunkDownloader::~ChunkDownloader() = default;
 
 std::shared_ptr<arrow::Buffer> ChunkDownloader::fetch(const ResultChunk& chunk, const std::map<std::string, std::string>& headers,
                                                       const OnTurn& on_turn) {
+  impl_->damaged = 0;
   for (int tried = 1;; ++tried) {
     if (auto buffer = impl_->attempt(chunk, headers, on_turn)) return buffer;
     if (tried == impl_->retries.attempts_max) {

@@ -32,6 +32,7 @@ struct HttpOptions {
   std::string proxy_user;
   Secret proxy_password;
   std::string no_proxy;
+  bool https_only = false;  // a session over https takes nothing over http
   int connect_timeout_s = 15;
   int low_speed_bytes_per_s = 1'000;  // a transfer slower than this …
   int low_speed_time_s = 30;          // … for this long is given up and tried again
@@ -61,9 +62,10 @@ class ChunkDownloader {
   ChunkDownloader(const ChunkDownloader&) = delete;
   ChunkDownloader& operator=(const ChunkDownloader&) = delete;
 
-  // The chunk's bytes, inflated. Passing troubles (transport, 408, 429, 5xx, a short or damaged body) are tried again by the
-  // policy. A body that has arrived is inflated inside `on_turn`. Throws ChunkUrlExpired, ConnectionError, and
-  // Interrupted within a moment of a stop request.
+  // The chunk's bytes, inflated. Passing troubles (transport, 408, 429, 5xx, a short body) are tried again by the policy, a
+  // damaged body a few times. A body that has arrived is inflated inside `on_turn`. Redirects are followed on the same host only.
+  // Throws ChunkUrlExpired, ChunkDamaged (also for a body far larger than announced), ConnectionError, and Interrupted within a
+  // moment of a stop request.
   std::shared_ptr<arrow::Buffer> fetch(
       const ResultChunk& chunk, const std::map<std::string, std::string>& headers,
       const OnTurn& on_turn = [](const std::function<void()>& work) { work(); });

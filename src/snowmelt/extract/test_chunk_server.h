@@ -90,6 +90,10 @@ class TestChunkServer {
       const ssize_t got = ::recv(connection, buffer, sizeof buffer, 0);
       if (got <= 0) break;
       head.append(buffer, static_cast<size_t>(got));
+      if (head.starts_with('\x16')) {  // a TLS greeting: told in plain text that there is none here
+        ::send(connection, "HTTP/1.1 400 X\r\n\r\n", 18, MSG_NOSIGNAL);
+        break;
+      }
     }
     if (head.starts_with("GET /")) {
       ++requests_;
