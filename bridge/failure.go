@@ -18,6 +18,7 @@ const (
 	kindConnection     = "connection"
 	kindQuery          = "query"
 	kindConfiguration  = "configuration"
+	kindVerification   = "verification"
 	kindInterrupted    = "interrupted"
 	kindBug            = "bug"
 )

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -60,7 +61,11 @@ func (l *loginState) isPersonNeeded() bool {
 func (l *loginState) roundTrip(base http.RoundTripper, request *http.Request) (*http.Response, error) {
 	isLogin, isAuthenticator := request.URL.Path == pathLogin, request.URL.Path == pathAuthenticator
 	if !isLogin && !isAuthenticator { // Okta, OAuth: other servers, other answers
-		return base.RoundTrip(request)
+		answer, err := base.RoundTrip(request)
+		if errors.As(err, new(*failure)) {
+			l.failed(err)
+		}
+		return answer, err
 	}
 	sent := sentBy(request)
 	if l.asksNobody && l.needsPerson(isAuthenticator, &sent) {
@@ -76,6 +81,10 @@ func (l *loginState) roundTrip(base http.RoundTripper, request *http.Request) (*
 	}
 	body, err := io.ReadAll(answer.Body)
 	_ = answer.Body.Close()
+	if errors.Is(err, errAnswerTooLarge) {
+		l.cancel(&failure{Kind: kindConnection, Reason: "unreachable",
+			Message: "the answer to the login is not Snowflake's: it does not end"})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +96,9 @@ func (l *loginState) roundTrip(base http.RoundTripper, request *http.Request) (*
 		l.noteLogin(body)
 	} else {
 		l.browserPort = sent.Data.Port
-		l.announce(body)
+		if !l.announce(body) {
+			return madeUp(request, http.StatusOK, refusedAnswer), nil
+		}
 	}
 	return withBody(answer, body), nil
 }
@@ -106,6 +117,11 @@ func (l *loginState) failed(err error) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	l.unreachable++
+	var known *failure
+	if errors.As(err, &known) {
+		l.cancel(known)
+		return
+	}
 	var certificate x509.UnknownAuthorityError
 	var hostname x509.HostnameError
 	var invalid x509.CertificateInvalidError
@@ -193,16 +209,24 @@ func (l *loginState) noteLogin(body []byte) {
 	l.masterValidityS, l.serverSession = granted.Data.MasterValidityS, granted.Data.SessionID
 }
 
-// announce tells the address the person has to open; the driver itself never prints it.
-func (l *loginState) announce(body []byte) {
+// announce tells the address the person has to open; the driver itself never prints it. False for an address that no
+// browser is sent to: the login is then over.
+func (l *loginState) announce(body []byte) bool {
 	var offer struct {
 		Data struct {
 			SSOURL string `json:"ssoUrl"`
 		} `json:"data"`
 	}
-	if json.Unmarshal(body, &offer) == nil && offer.Data.SSOURL != "" {
-		sendEvent(event{Event: "sso_url", LoginID: l.id, URL: offer.Data.SSOURL, Port: l.browserPort, Browser: hasBrowser()})
+	if json.Unmarshal(body, &offer) != nil || offer.Data.SSOURL == "" {
+		return true // the driver says what is wrong
 	}
+	if address, err := url.Parse(offer.Data.SSOURL); err != nil || !isSafeAddress(address) {
+		l.cancel(&failure{Kind: kindAuthentication, Reason: "bad_sso_url",
+			Message: "the server's address for the sign-in is refused: it is not an https address"})
+		return false
+	}
+	sendEvent(event{Event: "sso_url", LoginID: l.id, URL: offer.Data.SSOURL, Port: l.browserPort, Browser: hasBrowser()})
+	return true
 }
 
 // release ends the driver's wait for a browser after the login was given up: it does not watch the context, and would

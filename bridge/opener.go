@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +26,30 @@ printf '%s' "$1" > "${0%/*}/url.part" && mv "${0%/*}/url.part" "${0%/*}/url"
 REAL </dev/null >/dev/null 2>&1 &
 exit 0
 `
+
+// What a desktop's browser needs of the environment. Everything else stays here: passwords and tokens are in it.
+var browserVariables = []string{
+	"HOME", "USER", "LOGNAME", "SHELL", "PATH", "TMPDIR", "LANG", "LANGUAGE", "TZ", "DISPLAY", "XAUTHORITY",
+	"WAYLAND_DISPLAY", "DESKTOP_SESSION", "DBUS_SESSION_BUS_ADDRESS", "SESSION_MANAGER", "BROWSER", "KDE_FULL_SESSION",
+	"KDE_SESSION_VERSION", "GNOME_DESKTOP_SESSION_ID", "MOZ_ENABLE_WAYLAND", "WSL_DISTRO_NAME", "WSL_INTEROP", "WSLENV",
+	"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+}
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// startOf is the shell's command for the real opener, with the browser's variables alone.
+func startOf(opener string, environment []string) string {
+	words := []string{"env", "-i"}
+	for _, entry := range environment {
+		name, _, _ := strings.Cut(entry, "=")
+		family := strings.HasPrefix(name, "XDG_") || strings.HasPrefix(name, "LC_")
+		if (family || slices.Contains(browserVariables, name)) && variableName.MatchString(name) {
+			words = append(words, name+`="$`+name+`"`)
+		}
+	}
+	quoted := "'" + strings.ReplaceAll(opener, "'", `'\''`) + "'"
+	return strings.Join(append(words, quoted, `"$1"`), " ")
+}
 
 func realOpener() string {
 	for _, name := range openers {
@@ -109,7 +135,7 @@ func addOpenerUser(script string) (err error) {
 	}
 	start := ":"
 	if opener.real != "" {
-		start = "'" + strings.ReplaceAll(opener.real, "'", `'\''`) + `' "$1"`
+		start = startOf(opener.real, os.Environ())
 	}
 	script = strings.Replace(script, "REAL", start, 1)
 	if err := os.WriteFile(filepath.Join(directory, openers[0]), []byte(script), 0o700); err != nil {

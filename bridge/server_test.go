@@ -29,6 +29,7 @@ type fakeServer struct {
 	query func(sql, requestID, token string) string
 	get   func(path, token string) string
 	token string
+	sso   string // the sign-in address; empty: one on this server
 }
 
 func newFakeServer(t *testing.T) *fakeServer {
@@ -57,6 +58,8 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 		text = f.login(sent.Data)
 	case path == pathLogin:
 		text = granted(`"idTokenValidityInSeconds":0`)
+	case path == pathAuthenticator && f.sso != "":
+		text = fmt.Sprintf(`{"success":true,"data":{"ssoUrl":"%s","proofKey":"proof"}}`, f.sso)
 	case path == pathAuthenticator:
 		text = fmt.Sprintf(`{"success":true,"data":{"ssoUrl":"%s/sso?port=%v","proofKey":"proof"}}`, f.URL,
 			sent.Data["BROWSER_MODE_REDIRECT_PORT"])
@@ -73,6 +76,10 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 		text = oneRow("q1")
 	case strings.HasSuffix(path, "/result") && f.get != nil:
 		text = f.get(path, token)
+	}
+	if address, found := strings.CutPrefix(text, "REDIRECT "); found {
+		http.Redirect(w, r, address, http.StatusTemporaryRedirect)
+		return
 	}
 	if status, found := strings.CutPrefix(text, "HTTP "); found {
 		number, _ := strconv.Atoi(status)

@@ -235,6 +235,9 @@ func (s *session) run(id int64, st *statement, sql, tag string, bindings []drive
 	if err != nil && ctx.Err() != nil {
 		return nil, statementEnded(ctx, st)
 	}
+	if f := st.refusal(); f != nil {
+		return nil, f
+	}
 	result := st.captured()
 	if err != nil {
 		f := statementFailure(err, st)

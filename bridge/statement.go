@@ -13,11 +13,12 @@ type statement struct {
 	describeOnly bool   // nothing is run
 	fetchID      string // not empty: no new statement, the result of this query id
 
-	mutex  sync.Mutex
-	status int // last HTTP status, 0 before the first answer
-	query  string
-	result *responseData // the last response that holds a result: renewals and polls give several
-	polls  int           // answers "in progress" so far
+	mutex   sync.Mutex
+	status  int // last HTTP status, 0 before the first answer
+	query   string
+	result  *responseData // the last response that holds a result: renewals and polls give several
+	refused *failure      // an answer that is not taken
+	polls   int           // answers "in progress" so far
 }
 
 type statementKey struct{}
@@ -58,6 +59,18 @@ func (st *statement) keep(query string, result *responseData) {
 	if result != nil {
 		st.result = result
 	}
+}
+
+func (st *statement) refuse(f *failure) {
+	st.mutex.Lock()
+	defer st.mutex.Unlock()
+	f.QueryID, st.refused = st.query, f
+}
+
+func (st *statement) refusal() *failure {
+	st.mutex.Lock()
+	defer st.mutex.Unlock()
+	return st.refused
 }
 
 func (st *statement) captured() *responseData {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -59,8 +60,11 @@ func newTransport(o *options) (*transport, error) {
 		}
 		base.Proxy = proxy
 	}
-	return &transport{base: base}, nil
+	return &transport{base: guard{base}}, nil
 }
+
+// What the driver does not try again; the caller learns the reason from the statement or the login.
+var refusedAnswer = []byte(`{"success":false,"code":"390000","message":"refused by the client","data":{}}`)
 
 func proxyFunction(o *options) (func(*http.Request) (*url.URL, error), error) {
 	text := o.ProxyHost
@@ -68,8 +72,8 @@ func proxyFunction(o *options) (func(*http.Request) (*url.URL, error), error) {
 		text = "http://" + text
 	}
 	address, err := url.Parse(text)
-	if err != nil || address.Hostname() == "" {
-		return nil, configurationError("proxy_host", "%q is not a host name", o.ProxyHost)
+	if err != nil || address.Hostname() == "" { // not printed: it may hold a password
+		return nil, configurationError("proxy_host", "proxy_host is not a host name or an http address")
 	}
 	if o.ProxyPort != 0 {
 		address.Host = net.JoinHostPort(address.Hostname(), strconv.Itoa(o.ProxyPort))
@@ -130,6 +134,11 @@ func (t *transport) statement(request *http.Request, st *statement) (*http.Respo
 	body, err := io.ReadAll(answer.Body)
 	_ = answer.Body.Close()
 	if err != nil {
+		if errors.Is(err, errAnswerTooLarge) { // the driver would ask again and again
+			st.refuse(&failure{Kind: kindVerification, Reason: "answer_too_large",
+				Message: fmt.Sprintf("the answer is longer than %d bytes", queryAnswerBytesMax)})
+			return madeUp(request, http.StatusOK, refusedAnswer), nil
+		}
 		return nil, err // a body cut short: the driver asks again with the same request id
 	}
 	var seen response

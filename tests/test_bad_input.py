@@ -101,7 +101,13 @@ def no_postgres(work: Workplace) -> None:
 
 
 def proxy_refuses(work: Workplace) -> None:
-    work.snowflake.update(proxy_host="127.0.0.1", proxy_port=free_port(), host="snowflake.invalid")
+    work.snowflake.update(proxy_host="127.0.0.1", proxy_port=free_port(), host="snowflake.invalid", protocol="https")
+
+
+def http_by_variable(work: Workplace) -> None:
+    for key in ("host", "port", "protocol"):
+        del work.snowflake[key]
+    work.environment["SNOWFLAKE_PROTOCOL"] = "http"
 
 
 def wrong_database(work: Workplace) -> None:
@@ -224,6 +230,14 @@ CASES = [
     Case("a source that climbs", 2, ["../../x"], tables=[{"source": "../../x"}]),
     Case("account missing", 2, ["account"], snowflake(account="")),
     Case("authenticator unknown", 2, ["telepathy", "externalbrowser"], snowflake(authenticator="telepathy")),
+    Case(
+        "plain http to an account",
+        2,
+        ["protocol", "in the clear", "127.example.com"],
+        snowflake(protocol="http", host="127.example.com"),
+    ),
+    Case("plain http by a variable", 2, ["protocol", "in the clear", "SNOWFLAKE_PROTOCOL"], http_by_variable),
+    Case("protocol unknown", 2, ["protocol", "ftp", "https"], snowflake(protocol="ftp")),
     Case("key file missing", 2, ["private_key_file"], snowflake(authenticator="snowflake_jwt")),
     Case("unknown --table", 1, ["--table", "nothing"], command=["run", "--table", "nothing"]),
     Case("unknown command", 1, [], command=["jump"]),

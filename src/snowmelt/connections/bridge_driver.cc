@@ -57,6 +57,7 @@ ErrorKind kind_of(const std::string& name) {
   static const std::map<std::string, ErrorKind> kinds = {{"authentication", ErrorKind::authentication},
                                                          {"connection", ErrorKind::connection},
                                                          {"query", ErrorKind::query},
+                                                         {"verification", ErrorKind::verification},
                                                          {"configuration", ErrorKind::configuration},
                                                          {"interrupted", ErrorKind::interrupted}};
   const auto found = kinds.find(name);
@@ -75,6 +76,8 @@ std::string hint_for(int number, const std::string& reason, const std::string& k
   if (number == 390201) return "check database, schema and warehouse: one does not exist or the role may not use it";
   if (!key.empty()) return fmt::format("change {} in [snowflake]", key);
   if (reason == "unreachable") return "check account (or host and port), the network, and proxy_host where there is a proxy";
+  if (reason == "insecure") return "check account and host, and what stands between: the answer led to an address without TLS";
+  if (reason == "bad_sso_url" || reason == "answer_too_large") return "check account and host; this is no answer of Snowflake's";
   if (reason == "login_refused") return "check account, user and authenticator";
   if (reason == "person_needed") return "run snowmelt login at a terminal, then the same command again";
   if (reason == "browser_failed") {

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "snowmelt/connections/loopback.h"
 #include "snowmelt/connections/postgres_errors.h"
 #include "snowmelt/error.h"
 
@@ -236,8 +237,7 @@ void require_utf8(PGconn* connection, const Settings& effective) {
 }  // namespace
 
 bool is_local_host(std::string_view host) {
-  return host.empty() || host.front() == '/' || host.front() == '@' || host == "localhost" || host == "::1" ||
-         host.starts_with("127.");
+  return host.empty() || host.front() == '/' || host.front() == '@' || is_loopback(host);
 }
 
 PgConnectionHandle connect_postgres(const PostgresConfig& config) {

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <strings.h>
 
+#include <utility>
+
+#include "snowmelt/connections/loopback.h"
 #include "snowmelt/error.h"
 
 namespace snowmelt {
@@ -13,9 +16,35 @@ bool same_name(const std::string& a, const char* b) { return ::strcasecmp(a.c_st
 // 0 is "no limit" whatever the account's or the user's default is; a limit would end every table early.
 constexpr const char* kRowLimit = "ROWS_PER_RESULTSET";
 
+// Over http, password and tokens could be read by everybody on the way.
+void check_protocol(const SnowflakeConfig& config) {
+  const std::string& protocol = config.protocol;
+  if (protocol != "https" && protocol != "http") {
+    throw ConfigurationError(
+        "config.invalid", fmt::format("protocol \"{}\" is not known", protocol),
+        {.where = "[snowflake] protocol", .hint = "protocol is https, or http for a server on this machine"});
+  }
+  if (protocol == "http" && !is_loopback(config.host)) {
+    throw ConfigurationError("config.insecure",
+                             fmt::format("protocol http would send secrets in the clear to {}",
+                                         config.host.empty() ? "the account " + config.account : config.host),
+                             {.where = "[snowflake] protocol",
+                              .hint = "remove protocol (also SNOWFLAKE_PROTOCOL), or set host to a loopback address"});
+  }
+  for (const auto& [key, address] :
+       {std::pair<const char*, const std::string&>{"oauth_authorization_url", config.oauth_authorization_url},
+        {"oauth_token_request_url", config.oauth_token_request_url}}) {
+    if (address.empty() || is_safe_address(address)) continue;
+    throw ConfigurationError(
+        "config.insecure", fmt::format("{} is not an https address", key),
+        {.where = fmt::format("[snowflake] {}", key), .hint = "use https; http goes to a loopback address only"});
+  }
+}
+
 }  // namespace
 
 void check_settings(const SnowflakeConfig& config) {
+  check_protocol(config);
   for (const auto& [name, value] : config.session_parameters) {
     if (!same_name(name, kRowLimit)) continue;
     throw ConfigurationError("config.invalid", fmt::format("{} would end every result after so many rows", kRowLimit),
