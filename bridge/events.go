@@ -14,11 +14,12 @@ import (
 
 // event is what a person has to know while a call is still running.
 type event struct {
-	Event   string `json:"event"` // "sso_url": open this address to log in
+	Event   string `json:"event"` // "sso_url": open this address to log in; "warning": a message for the log
 	LoginID int64  `json:"login_id"`
 	URL     string `json:"url"`
 	Port    string `json:"-"`       // where the browser comes back to, on localhost
 	Browser bool   `json:"browser"` // an opener was found and started
+	Message string `json:"message,omitempty"`
 }
 
 // The receiver: C++'s callback, or a test's function.

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -60,6 +59,8 @@ type options struct {
 	AskPerson bool `json:"ask_person"`
 
 	SessionParameters map[string]string `json:"session_parameters"`
+
+	fileToken string // of TokenFilePath, to be cut out of messages
 }
 
 // parseOptions refuses what it does not know: a TLS or revocation key that is silently dropped weakens a connection.
@@ -74,7 +75,7 @@ func parseOptions(text []byte) (*options, error) {
 }
 
 func (o *options) secrets() []string {
-	return []string{o.Password, o.PrivateKeyFilePwd, o.Token, o.Passcode, o.ProxyPassword, o.OAuthClientSecret}
+	return []string{o.Password, o.PrivateKeyFilePwd, o.Token, o.Passcode, o.ProxyPassword, o.OAuthClientSecret, o.fileToken}
 }
 
 var authenticators = map[string]gosnowflake.AuthType{
@@ -98,7 +99,7 @@ func (o *options) driverConfig(hook *transport) (*gosnowflake.Config, error) {
 	config := &gosnowflake.Config{
 		Account: o.Account, User: o.User, Password: o.Password, Database: o.Database, Schema: o.Schema,
 		Warehouse: o.Warehouse, Role: o.Role, Host: o.Host, Port: o.Port, Protocol: o.Protocol,
-		Token: o.Token, TokenFilePath: o.TokenFilePath, Passcode: o.Passcode,
+		Token: o.Token, Passcode: o.Passcode,
 		OauthClientID: o.OAuthClientID, OauthClientSecret: o.OAuthClientSecret,
 		OauthAuthorizationURL: o.OAuthAuthorizationURL, OauthTokenRequestURL: o.OAuthTokenRequestURL,
 		OauthRedirectURI: o.OAuthRedirectURI, OauthScope: o.OAuthScope,
@@ -127,6 +128,14 @@ func (o *options) driverConfig(hook *transport) (*gosnowflake.Config, error) {
 	// Only there: a server takes a password login that asks for a token for one with a second factor.
 	mfa := authenticators[strings.ToLower(o.Authenticator)] == gosnowflake.AuthTypeUsernamePasswordMFA
 	config.ClientRequestMfaToken = configBool(o.ClientStoreTemporaryCredential && mfa)
+	if o.TokenFilePath != "" && o.Token == "" { // at each login: such files are renewed
+		token, err := readSecret("token_file_path", o.TokenFilePath)
+		if err != nil {
+			return nil, err
+		}
+		o.fileToken = strings.TrimSpace(string(token))
+		config.Token = o.fileToken
+	}
 	return config, o.setMethod(config)
 }
 
@@ -160,9 +169,9 @@ func (o *options) setMethod(config *gosnowflake.Config) error {
 }
 
 func (o *options) privateKey() (*rsa.PrivateKey, error) {
-	text, err := os.ReadFile(o.PrivateKeyFile)
+	text, err := readSecret("private_key_file", o.PrivateKeyFile)
 	if err != nil {
-		return nil, configurationError("private_key_file", "the private key cannot be read: %v", err)
+		return nil, err
 	}
 	block, _ := pem.Decode(text)
 	if block == nil {

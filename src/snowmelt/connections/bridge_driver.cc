@@ -40,6 +40,7 @@ void log_prompt(const LoginPrompt& prompt) {
 void on_event(const char* event_json) noexcept {
   try {
     const Json event = Json::parse(event_json);
+    if (event.at("event") == "warning") log_message(LogLevel::warning, event.at("message").get<std::string>());
     if (event.at("event") != "sso_url") return;
     const LoginPrompt prompt{event.at("url"), event.value("port", 0), event.value("browser", false)};
     std::function<void(const LoginPrompt&)> receiver;
