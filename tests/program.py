@@ -5,6 +5,7 @@ Not in conftest.py: with a conftest.py in a folder below, that name says nothing
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -93,6 +94,13 @@ class Project:
             check=False,
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def signed(manifest: dict) -> str:
+    """A plain manifest with its digest (docs/export.md): anybody can make one."""
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps({**body, "sha256": hashlib.sha256(text.encode()).hexdigest()})
 
 
 def processes_of_session(session: int) -> list[int]:

@@ -15,7 +15,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from program import Outcome, Project
+from program import Outcome, Project, signed
 from snowmelt_sandbox.postgres import PrivatePostgres
 from snowmelt_sandbox.testing import Sandbox
 
@@ -92,6 +92,21 @@ def mode(bits: int) -> Callable[[Workplace], None]:
     return lambda work: (work.project.directory / "snowmelt.toml").chmod(bits)
 
 
+def foreign_owner(work: Workplace) -> None:
+    file = work.project.directory / "snowmelt.toml"
+    if os.geteuid() == 0:
+        os.chown(file, 65534, 65534)
+    else:  # only root gives files away: what others may write is refused for the same reason
+        file.chmod(0o666)
+
+
+def stray_at(rest: str) -> Callable[[Workplace], None]:
+    def prepare(work: Workplace) -> None:
+        work.postgres_uri = f"postgresql://ana:{rest}"
+
+    return prepare
+
+
 def no_server(work: Workplace) -> None:
     work.snowflake["port"] = free_port()
 
@@ -149,7 +164,7 @@ def edit_manifest(change: Callable[[dict], object]) -> Callable[[Workplace], Non
         file = work.complete_export() / "manifest.json"
         manifest = json.loads(file.read_text())
         change(manifest)
-        file.write_text(json.dumps(manifest))
+        file.write_text(signed(manifest))
 
     return prepare
 
@@ -216,6 +231,9 @@ CASES = [
     Case("no tables", 2, ["[[table]]"], configuration(TOML)),
     Case("missing file", 2, ["nowhere.toml", "--config"], command=["run", "--config", "nowhere.toml"]),
     Case("others may write the file", 2, ["snowmelt.toml", "chmod"], mode(0o666)),
+    Case("somebody else's file", 2, ["snowmelt.toml", "config.unsafe_file"], foreign_owner),
+    Case("@ in the password of the uri", 2, ["uri", "%40"], stray_at("p%40ss:s3cret@word@127.0.0.1/postgres")),
+    Case("@ and / in the password of the uri", 2, ["uri", "%40"], stray_at("pass/s3cret@127.0.0.1/postgres")),
     Case(
         "two tables with one target",
         2,
@@ -401,6 +419,7 @@ def test_bad_input(
     assert "Traceback" not in message and "terminate called" not in message
     for secret in ('snowmelt"', "not this one", "right", "wrong"):
         assert f'password = "{secret}' not in message
+    assert "s3cret" not in message
     if case.target:
         assert database.execute("select * from good").fetchall() == before
     assert case.exports or project.manifests() == []

@@ -35,7 +35,14 @@ TABLE: dict[str, Any] = {
     "on_nul": "strip",
     "on_out_of_range": "null",
 }
-EXPORT: dict[str, Any] = {"part_size": 1, "threads": 1, "downloads": 2, "memory_limit": 300_000_000, "compression_level": 3}
+EXPORT: dict[str, Any] = {
+    "part_size": 1,
+    "threads": 1,
+    "downloads": 2,
+    "memory_limit": 300_000_000,
+    "compression_level": 3,
+    "permissions": "group",
+}
 # `query` excludes `source`; `directory` is the project's.
 ELSEWHERE = {("table", "query"), ("export", "directory")}
 

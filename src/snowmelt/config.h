@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "snowmelt/file_permissions.h"
 #include "snowmelt/secret.h"
 
 namespace snowmelt {
@@ -113,6 +114,7 @@ struct ExportConfig {
   int downloads = 0;                           // chunks fetched at once; 0: six, or `threads` where that is more
   int64_t memory_limit = 0;                    // bytes for chunks in hand; 0: a quarter of the memory, at most 2 GiB
   int compression_level = 1;                   // zstd
+  FilePermissions permissions = FilePermissions::private_;
 };
 
 struct Config {

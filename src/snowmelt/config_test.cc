@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "snowmelt/error.h"
+#include "snowmelt/open_file.h"
 
 namespace snowmelt {
 namespace {
@@ -113,6 +114,47 @@ TEST_F(ConfigFile, RefusesAFileThatOthersMayWrite) {
   std::ofstream(path_) << "[export]\n";
   ::chmod(path_.c_str(), 0622);
   EXPECT_THROW(load_config(path_), ConfigurationError);
+}
+
+TEST(Trust, OwnerAndModeOfWhatWasOpened) {
+  struct stat status {};
+  status.st_mode = S_IFREG | 0600;
+  status.st_uid = 1000;
+  EXPECT_EQ(distrust(status, 1000), "");
+  EXPECT_NE(distrust(status, 1001).find("another user (uid 1000)"), std::string::npos);
+  EXPECT_NE(distrust(status, 0).find("another user"), std::string::npos) << "root does not obey everybody's file either";
+  status.st_uid = 0;
+  EXPECT_EQ(distrust(status, 1000), "") << "root's word counts";
+  for (const mode_t mode : {0620, 0602, 0666}) {
+    status.st_mode = S_IFREG | mode;
+    EXPECT_NE(distrust(status, 1000).find("written by other users"), std::string::npos);
+  }
+}
+
+TEST_F(ConfigFile, SpecialFilesEndAtOnce) {
+  const auto refused = [](const std::filesystem::path& file) {
+    try {
+      read_trusted(file);
+    } catch (const ConfigurationError& error) {
+      return error.code();
+    }
+    return std::string("accepted");
+  };
+  EXPECT_EQ(refused("/dev/zero"), "config.unreadable");
+  EXPECT_EQ(refused("/"), "config.unreadable");
+  EXPECT_EQ(refused("/nowhere"), "config.unreadable");
+  std::ofstream(path_) << "";
+  ::chmod(path_.c_str(), 0600);
+  std::filesystem::resize_file(path_, (16 << 20) + 1);
+  EXPECT_EQ(refused(path_), "config.unreadable");
+}
+
+TEST_F(ConfigFile, PermissionsOfTheExport) {
+  EXPECT_EQ(load("[export]\n").export_.permissions, FilePermissions::private_);
+  EXPECT_EQ(load("[export]\npermissions = 'group'\n").export_.permissions, FilePermissions::group);
+  EXPECT_EQ(load("[export]\npermissions = 'umask'\n").export_.permissions, FilePermissions::umask);
+  for (const char* value : {"'0644'", "'public'", "640", "true"})
+    EXPECT_NE(refusal(std::string("[export]\npermissions = ") + value).find("private, group, umask"), std::string::npos) << value;
 }
 
 TEST(Names, ParseAndFold) {

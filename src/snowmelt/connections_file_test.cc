@@ -146,6 +146,12 @@ TEST_F(ConnectionsFile, FileModes) {
   write(".snowflake/connections.toml", kTwo, 0666);
   EXPECT_NE(refusal("[snowflake]\nconnection = 'dev'\n").find("config.unsafe_file"), std::string::npos);
   EXPECT_EQ(refusal("[snowflake]\naccount = 'a'\n"), "accepted") << "a file that is not used is not opened";
+  const fs::path real = write("elsewhere/mine.toml", kTwo);
+  fs::remove(root_ / "home/.snowflake/connections.toml");
+  fs::create_symlink(real, root_ / "home/.snowflake/connections.toml");
+  EXPECT_EQ(refusal("[snowflake]\nconnection = 'dev'\n"), "accepted") << "a link of the user's own is followed";
+  ::chmod(real.c_str(), 0620);
+  EXPECT_NE(refusal("[snowflake]\nconnection = 'dev'\n").find("config.unsafe_file"), std::string::npos) << "to what is checked";
 }
 
 }  // namespace

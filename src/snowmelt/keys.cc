@@ -24,6 +24,7 @@ namespace {
 constexpr std::string_view kLoadModes[] = {"create", "replace", "truncate", "append"};
 constexpr std::string_view kIntegerModes[] = {"bigint", "numeric"};
 constexpr std::string_view kSubsecondModes[] = {"error", "truncate", "round", "nanos"};
+constexpr std::string_view kPermissions[] = {"private", "group", "umask"};
 constexpr std::string_view kNulModes[] = {"error", "strip", "replace"};
 constexpr std::string_view kRangeModes[] = {"error", "null"};
 
@@ -32,6 +33,7 @@ constexpr std::span<const std::string_view> words_of() {
   if constexpr (std::is_same_v<Member, LoadMode>) return kLoadModes;
   if constexpr (std::is_same_v<Member, IntegerMode>) return kIntegerModes;
   if constexpr (std::is_same_v<Member, SubsecondMode>) return kSubsecondModes;
+  if constexpr (std::is_same_v<Member, FilePermissions>) return kPermissions;
   if constexpr (std::is_same_v<Member, NulMode>) return kNulModes;
   if constexpr (std::is_same_v<Member, RangeMode>) return kRangeModes;
   return {};
@@ -204,7 +206,9 @@ Key<TableConfig> rule(std::string_view name, std::string_view fallback, std::str
 
 Key<SnowflakeConfig> session_parameters_row() {
   auto key = row<SnowflakeConfig, &SnowflakeConfig::session_parameters>(
-      "session_parameters", {}, "geography and geometry as EWKB", "`{ NAME = value }`: session parameters, set at the login");
+      "session_parameters", {}, "geography and geometry as EWKB",
+      "`{ NAME = value }`: session parameters, set at the login; `ROWS_PER_RESULTSET` is not one of them: it is always 0, "
+      "which is no limit");
   key.type = KeyType::parameters;
   return key;
 }
@@ -344,6 +348,10 @@ std::span<const Key<ExportConfig>> keys<ExportConfig>() {
       exporting<&C::memory_limit>("memory_limit", "0 (a quarter of the memory, at most 2 GiB)",
                                   "bytes that chunks in hand may take, all tables together"),
       exporting<&C::compression_level>("compression_level", "", "of zstd"),
+      exporting<&C::permissions>(
+          "permissions", "",
+          "who may read the export: `private` (files 0600, directories 0700), `group` (0640, 0750), `umask` "
+          "(what umask(2) leaves of 0666 and 0777). A directory that exists keeps its mode"),
   };
   return kKeys;
 }
@@ -354,14 +362,17 @@ std::span<const Key<TableConfig>> keys<TableConfig>() {
   using R = ColumnRules;
   static const Key<T> kKeys[] = {
       table<&T::source>("source", "", "`DATABASE.SCHEMA.TABLE`; unquoted parts fold up, `\"quoted\"` ones are exact"),
-      table<&T::query>("query", "", "instead of `source`: a SELECT"),
+      table<&T::query>(
+          "query", "",
+          "instead of `source`: a SELECT (or SHOW, DESCRIBE, LIST). Snowflake is asked what a query is before it runs; one "
+          "that changes anything is refused"),
       table<&T::name>("name", "the folded source", "the name of a query's result; a query needs one"),
       table<&T::target>("target", "the folded source's `schema.table`", "`schema.table` in PostgreSQL; unquoted parts fold down"),
       table<&T::mode>(
           "mode", "",
           "`create`: the table must not exist. `replace`: new content, or a new table; owner, grants, comments, indexes "
           "and views stay. `truncate`: empty the table first; it must exist. `append`: add the rows; one export is added "
-          "once"),
+          "once, and a run that goes on after a failed one adds no rows again ([errors.md](errors.md))"),
       rule<&R::integers>("integers", "", "NUMBER(p,0) as 64-bit integers (a larger value is refused), or `numeric`"),
       rule<&R::on_subsecond>("on_subsecond", "",
                              "times and timestamps with digits below the microsecond: `error`, `truncate`, `round`, or `nanos` "

@@ -9,7 +9,8 @@
 
 namespace snowmelt {
 
-// Throws ConfigurationError for a file that others may write, and for what is not TOML; warns of one that others may read.
+// Throws ConfigurationError for a file that is not to be trusted (open_file.h), and for what is not TOML; warns of one that
+// others may read.
 toml::table read_toml(const std::filesystem::path& path);
 
 // Where a TOML value stands, for messages: "snowmelt.toml:12, table.mode".

@@ -1,9 +1,11 @@
 // The command line: the only part of snowmelt that prints.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -208,6 +210,16 @@ void add_run_options(CLI::App& command, CommandLine& line) {
   add_common_options(command, line, "the report as JSON on stdout");
 }
 
+// Started with 0, 1 or 2 closed, the next file that is opened gets that number, and what is printed gets into it. Opened the
+// wrong way round, they still refuse what is printed.
+void keep_standard_descriptors() {
+  for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(standard, F_GETFD) != -1 || errno != EBADF) continue;
+    if (::open("/dev/null", standard == STDIN_FILENO ? O_WRONLY : O_RDONLY) != standard)
+      ::_exit(static_cast<int>(ErrorKind::file));
+  }
+}
+
 int main_with_errors(int argc, char** argv) {
   CommandLine line;
   CLI::App app("Snowflake tables to Parquet files and into PostgreSQL, with one login for the whole run.", "snowmelt");
@@ -260,4 +272,13 @@ int main_with_errors(int argc, char** argv) {
 }  // namespace
 }  // namespace snowmelt
 
-int main(int argc, char** argv) { return snowmelt::main_with_errors(argc, argv); }
+int main(int argc, char** argv) {
+  snowmelt::keep_standard_descriptors();
+  int code = 0;
+  snowmelt::catching([&] { code = snowmelt::main_with_errors(argc, argv); },
+                     [&](const snowmelt::Error& error) {
+                       fmt::print(stderr, "error: {}\n", error.what());
+                       code = error.exit_code();
+                     });
+  return code;
+}

@@ -82,9 +82,23 @@ Settings settings_of(PQconninfoOption* options) {
   return settings;
 }
 
+// libpq ends the user's part at the first "@" and reads the rest of a password that holds one as host or database: those are
+// named in messages. Where an "@" stands behind the user's part and before the parameters, the URI says something else than
+// meant.
+bool has_stray_at(const std::string& uri) {
+  if (!uri.starts_with("postgresql://") && !uri.starts_with("postgres://")) return false;
+  std::string_view rest = std::string_view(uri).substr(uri.find("://") + 3);
+  if (const size_t end = rest.find_first_of("@/"); end != rest.npos && rest[end] == '@') rest.remove_prefix(end + 1);
+  return rest.substr(0, rest.find('?')).find('@') != rest.npos;
+}
+
 // Throws for an URI that libpq cannot read. libpq's own text quotes the URI, password and all: it is not repeated.
 Settings settings_of_uri(const PostgresConfig& config) {
   if (config.uri.empty()) return {};
+  if (has_stray_at(config.uri.reveal())) {
+    throw ConfigurationError("postgres.uri_invalid", "[postgres] uri has an \"@\" outside its user's part",
+                             {.hint = "percent-encode special characters of user and password: @ is %40, / is %2F"});
+  }
   char* problem = nullptr;
   const PgOptionsHandle options(PQconninfoParse(config.uri.reveal().c_str(), &problem));
   const PgMemoryHandle owned_problem(problem);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "snowmelt/error.h"
+#include "snowmelt/foreign_error.h"
 
 namespace snowmelt {
 namespace fs = std::filesystem;
@@ -32,13 +33,15 @@ class Extraction::Impl::Worker {
   void run() {
     UnitData unit;
     try {
-      while (feed_->next(unit)) write_one(unit);
-      if (owner_.will_publish()) owner_.close_spare_parts();
+      try {
+        while (feed_->next(unit)) write_one(unit);
+        if (owner_.will_publish()) owner_.close_spare_parts();
+      } catch (...) {
+        rethrow_as_error("extract.failed");
+      }
     } catch (Error& error) {
       error.add_where(owner_.job.table);
       owner_.fail(std::current_exception(), unit.index);
-    } catch (const std::exception& error) {
-      owner_.fail(std::make_exception_ptr(BugError("extract.failed", error.what(), {.where = owner_.job.table})), unit.index);
     }
   }
 
@@ -260,8 +263,9 @@ void Extraction::Impl::publish() {
     job.manifest.bytes += part.bytes;
   }
   check_total();
-  publish_manifest(job.directory, job.manifest);
+  publish_manifest(job.directory, job.manifest, job.writer.key ? &*job.writer.key : nullptr, job.writer.permissions);
   published = true;
+  if (job.lock.use_count() > 1) job.lock->share();
   job.lock.reset();
 }
 
@@ -269,8 +273,7 @@ void Extraction::Impl::abandon() noexcept {
   stopping_.request_stop();
   threads_.clear();     // joins
   idle_parts_.clear();  // unfinished parts remove themselves
-  std::error_code ignored;
-  for (const PartInfo& part : parts_) fs::remove(job.directory / part.file, ignored);
+  remove_parts(job.directory, parts_);
   parts_.clear();
   job.lock.reset();
 }
@@ -289,6 +292,7 @@ const Manifest& Extraction::finish() {
 
 const fs::path& Extraction::directory() const { return impl_->job.directory; }
 const std::string& Extraction::salt() const { return impl_->job.manifest.salt; }
+std::shared_ptr<DirectoryLock> Extraction::lock() const { return impl_->job.lock; }
 const std::string& Extraction::export_id() const { return impl_->job.manifest.export_id; }
 
 }  // namespace snowmelt

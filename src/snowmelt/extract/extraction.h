@@ -14,10 +14,10 @@
 #include <thread>
 #include <vector>
 
-#include "snowmelt/extract/directory_lock.h"
 #include "snowmelt/extract/result_source.h"
 #include "snowmelt/extract/snowflake_data_extractor.h"
 #include "snowmelt/lowest_failure.h"
+#include "snowmelt/storage/directory_lock.h"
 #include "snowmelt/storage/parquet_file.h"
 
 namespace snowmelt {
@@ -26,8 +26,8 @@ namespace snowmelt {
 struct ExtractionJob {
   std::string table;  // for messages
   std::filesystem::path directory;
-  std::unique_ptr<DirectoryLock> lock;
-  Manifest manifest;  // all but rows, bytes and parts
+  std::shared_ptr<DirectoryLock> lock;  // a loader of the same run shares it
+  Manifest manifest;                    // all but rows, bytes and parts
   std::shared_ptr<const WireConverter> converter;
   std::shared_ptr<ResultSource> source;   // null for a cursor that only knows rows …
   std::unique_ptr<UnitFeed> cursor_feed;  // … which has this instead

@@ -12,6 +12,7 @@
 #include "snowmelt/error.h"
 #include "snowmelt/extract/result_source.h"
 #include "snowmelt/extract/work_budget.h"
+#include "snowmelt/foreign_error.h"
 #include "snowmelt/lowest_failure.h"
 
 namespace snowmelt {
@@ -36,7 +37,12 @@ class OrderedReader final : public ResultReader {
     const int threads = std::min(wanted, source_.units());
     ahead_max_ = static_cast<size_t>(2 * threads);
     running_ = threads;
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+    try {
+      for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+    } catch (...) {  // those that were started wait for a reader that never comes
+      stop();
+      rethrow_as_error();
+    }
   }
 
   ~OrderedReader() override { stop(); }

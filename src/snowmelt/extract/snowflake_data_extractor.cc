@@ -71,15 +71,6 @@ std::string utc_time(const char* format) {
   return fmt::format(fmt::runtime(format), fmt::gmtime(now));
 }
 
-// Left behind by a run that was killed; the lock says that nobody writes them now.
-void remove_unfinished_parts(const fs::path& directory) {
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(directory, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (is_part_file(name) && name.ends_with(".tmp")) fs::remove(entry.path(), ignored);
-  }
-}
-
 // Everything that types alone can tell is told at once: what nobody knows to keep, and what the target cannot hold.
 std::shared_ptr<const WireConverter> plan_columns(const std::vector<SnowflakeColumn>& row_type, const ColumnRules& rules,
                                                   PolicyCounts* policies, const ColumnCheck& check) {
@@ -171,9 +162,10 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   job.table = name_of(table);
   const std::string statement = statement_of(table);
   job.directory = export_directory(options.directory, job.table);
-  make_directories(job.directory);
-  job.lock = std::make_unique<DirectoryLock>(job.directory);
-  remove_unfinished_parts(job.directory);
+  make_directories(job.directory, options.permissions);
+  job.lock = DirectoryLock::exclusive(job.directory, options.permissions);
+  sweep_parts(job.directory);
+  job.writer.permissions = options.permissions;
   job.part_size = options.part_size;
   const int threads = options.threads > 0 ? options.threads : default_threads();
   job.downloads = options.downloads > 0 ? options.downloads : default_downloads(threads);

@@ -22,6 +22,8 @@ class Schema;
 
 namespace snowmelt {
 
+class DirectoryLock;
+
 // From metadata, never by a scan; nullopt where the role may not look or the object has none (a view).
 struct TableSize {
   std::optional<int64_t> rows;
@@ -58,6 +60,8 @@ class Extraction {
   const std::string& salt() const;
   // The manifest's export_id, known from the start.
   const std::string& export_id() const;
+  // Of the directory. Whoever keeps it from the start on holds it, shared from the publication on, while parts are loaded.
+  std::shared_ptr<DirectoryLock> lock() const;
 
  private:
   std::unique_ptr<Impl> impl_;

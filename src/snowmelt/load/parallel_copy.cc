@@ -4,6 +4,7 @@
 #include <mutex>
 #include <optional>
 #include <stop_token>
+#include <system_error>
 #include <thread>
 
 #include "snowmelt/error.h"
@@ -51,26 +52,33 @@ CopyCount copy_parts_in_parallel(const std::vector<std::shared_ptr<PostgresConne
   std::mutex mutex;  // of what follows
   CopyCount sum;
   LowestFailure failure;
+  const auto fail = [&](int64_t failed_row) {  // with the current exception
+    const std::lock_guard lock(mutex);
+    failure.add(std::current_exception(), failed_row);
+    if (failure.ends_all()) job.parts.drop_from(PartFeed::kEverything);
+  };
   {
     std::vector<std::jthread> threads;
-    for (const auto& connection : connections) {
-      threads.emplace_back([&, connection] {
-        int64_t failed_row = LowestFailure::kNowhere;
-        try {
-          const std::stop_callback cancel(job.options.stop, [&] { connection->cancel(); });
-          connection->begin();
-          const auto count = copy_until_dropped(*connection, copy_sql, job, failed_row);
-          if (!count) return;
-          connection->commit();
-          const std::lock_guard lock(mutex);
-          sum.sent += count->sent;
-          sum.counted += count->counted;
-        } catch (...) {
-          const std::lock_guard lock(mutex);
-          failure.add(std::current_exception(), failed_row);
-          if (failure.ends_all()) job.parts.drop_from(PartFeed::kEverything);
-        }
-      });
+    try {
+      for (const auto& connection : connections) {
+        threads.emplace_back([&, connection] {
+          int64_t failed_row = LowestFailure::kNowhere;
+          try {
+            const std::stop_callback cancel(job.options.stop, [&] { connection->cancel(); });
+            connection->begin();
+            const auto count = copy_until_dropped(*connection, copy_sql, job, failed_row);
+            if (!count) return;
+            connection->commit();
+            const std::lock_guard lock(mutex);
+            sum.sent += count->sent;
+            sum.counted += count->counted;
+          } catch (...) {
+            fail(failed_row);
+          }
+        });
+      }
+    } catch (const std::system_error&) {  // no thread: those that were started would load the whole table for nothing
+      fail(LowestFailure::kNowhere);
     }
   }
   for (const auto& connection : connections) {

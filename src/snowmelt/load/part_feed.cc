@@ -12,8 +12,9 @@ constexpr int64_t kPieceRowsMin = 64 << 10;
 
 std::unique_ptr<ParquetPartReader> open_part(const PartSource::Part& part, const LoadOptions& options) {
   // A policy looks at each value, and few other loads have one.
-  return std::make_unique<ParquetPartReader>(part.file, options.password, part.salt,
-                                             PartReaderOptions{.dictionaries = !changes_values(options)});
+  const PartReaderOptions reading{.dictionaries = !changes_values(options)};
+  return part.opened ? std::make_unique<ParquetPartReader>(part.opened, options.password, part.salt, reading)
+                     : std::make_unique<ParquetPartReader>(part.file, options.password, part.salt, reading);
 }
 
 // A key is derived from its password at each opening, which takes a tenth of a second: encrypted files stay whole.

@@ -8,6 +8,7 @@
 #include "snowmelt/error.h"
 #include "snowmelt/load/postgresql_data_loader.h"
 #include "snowmelt/log.h"
+#include "snowmelt/storage/directory_lock.h"
 #include "snowmelt/storage/manifest.h"
 #include "snowmelt/storage/parquet_file.h"
 
@@ -18,12 +19,15 @@ namespace fs = std::filesystem;
 
 class ExportSource final : public PartSource {
  public:
-  explicit ExportSource(fs::path directory) : directory_(std::move(directory)), manifest_(read_manifest(directory_)) {}
+  // A directory without a manifest is nobody's to lock: read_manifest() says what it is.
+  ExportSource(fs::path directory, const std::optional<Secret>& password)
+      : directory_(std::move(directory)),
+        lock_(fs::exists(directory_ / kManifestName) ? DirectoryLock::shared(directory_) : nullptr),
+        manifest_(read_manifest(directory_, password)) {}
   std::optional<Part> next() override {
     if (next_ == manifest_.parts.size()) return std::nullopt;
     const PartInfo& part = manifest_.parts[next_++];
-    verify_part(directory_, part);
-    return Part{directory_ / part.file, manifest_.salt};
+    return Part{directory_ / part.file, manifest_.salt, verify_part(directory_, part)};
   }
   std::optional<int64_t> expected_rows() const override { return manifest_.rows; }
   std::string export_id() const override { return manifest_.export_id; }
@@ -31,6 +35,7 @@ class ExportSource final : public PartSource {
 
  private:
   fs::path directory_;
+  std::shared_ptr<DirectoryLock> lock_;
   Manifest manifest_;
   size_t next_ = 0;
 };
@@ -40,7 +45,7 @@ class FilesSource final : public PartSource {
   explicit FilesSource(std::vector<fs::path> files) : files_(std::move(files)) {}
   std::optional<Part> next() override {
     if (next_ == files_.size()) return std::nullopt;
-    return Part{files_[next_++], {}};
+    return Part{files_[next_++], {}, nullptr};
   }
   std::shared_ptr<arrow::Schema> merged_schema(const std::optional<Secret>& password) const override;
 
@@ -131,7 +136,7 @@ std::vector<fs::path> parquet_files(const fs::path& directory) {
 
 std::shared_ptr<arrow::Schema> PartSource::merged_schema(const std::optional<Secret>&) const { return nullptr; }
 
-std::unique_ptr<PartSource> open_part_source(const fs::path& path) {
+std::unique_ptr<PartSource> open_part_source(const fs::path& path, const std::optional<Secret>& password) {
   try {
     if (!fs::is_directory(path))
       return std::make_unique<FilesSource>(std::vector{path});  // the reader says what is wrong with it
@@ -139,7 +144,7 @@ std::unique_ptr<PartSource> open_part_source(const fs::path& path) {
     // Parts of ours without a manifest are an export that did not end: read_manifest() says so.
     const bool ours =
         std::any_of(files.begin(), files.end(), [](const fs::path& file) { return is_part_file(file.filename().string()); });
-    if (ours || files.empty() || fs::exists(path / kManifestName)) return std::make_unique<ExportSource>(path);
+    if (ours || files.empty() || fs::exists(path / kManifestName)) return std::make_unique<ExportSource>(path, password);
     return std::make_unique<FilesSource>(std::move(files));
   } catch (const fs::filesystem_error& error) {
     throw FileError("file.unreadable", error.code().message(),

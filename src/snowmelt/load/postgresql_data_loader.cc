@@ -199,7 +199,7 @@ PostgreSQLDataLoader::~PostgreSQLDataLoader() = default;
 
 int64_t PostgreSQLDataLoader::load_parquet_to_table(const std::filesystem::path& path, const std::string& target,
                                                     const LoadOptions& options) {
-  const auto parts = open_part_source(path);
+  const auto parts = open_part_source(path, options.password);
   return load_parquet_to_table(*parts, target, options);
 }
 

@@ -41,7 +41,8 @@ class PartSource {
   virtual ~PartSource() = default;
   struct Part {
     std::filesystem::path file;
-    std::string salt;  // of the export's encryption, hex; empty when plain
+    std::string salt;                         // of the export's encryption, hex; empty when plain
+    std::shared_ptr<const InputFile> opened;  // where it was verified: what was hashed is what is read
   };
   // nullopt at the end. May block until the next part is finished; throws what stopped the producer.
   virtual std::optional<Part> next() = 0;
@@ -59,7 +60,9 @@ class PartSource {
 };
 
 // A file, or a directory with a manifest (every part verified against it), or a directory of *.parquet files.
-std::unique_ptr<PartSource> open_part_source(const std::filesystem::path& path);
+// An export stays locked against another export until the source is destroyed. `password`: of an encrypted export.
+std::unique_ptr<PartSource> open_part_source(const std::filesystem::path& path,
+                                             const std::optional<Secret>& password = std::nullopt);
 
 class PostgreSQLDataLoader {
  public:

@@ -40,9 +40,10 @@ TableReport import_table(const TableConfig& table, const std::optional<Secret>& 
                          const std::filesystem::path& import_base_dir, ConnectionManager& conn_manager, const RunOptions& options,
                          TableProgress* progress) {
   const std::filesystem::path directory = export_directory(import_base_dir, table.name);
-  const Manifest manifest = read_manifest(directory);  // an incomplete export is refused here
+  const auto parts = open_part_source(directory, password);      // locks the directory
+  const Manifest manifest = read_manifest(directory, password);  // an incomplete export is refused here
   if (progress != nullptr) progress->rows_total = manifest.rows;
-  TableReport report = import_parts(*open_part_source(directory), table, password, conn_manager, options, progress);
+  TableReport report = import_parts(*parts, table, password, conn_manager, options, progress);
   report.bytes = manifest.bytes;
   report.parts = static_cast<int64_t>(manifest.parts.size());
   return report;

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <mutex>
 #include <stop_token>
+#include <system_error>
 #include <thread>
 
 #include "snowmelt/error.h"
@@ -17,6 +18,7 @@
 #include "snowmelt/pipeline/import_data.h"
 #include "snowmelt/pipeline/run_record.h"
 #include "snowmelt/pipeline/table_loop.h"
+#include "snowmelt/storage/directory_lock.h"
 #include "snowmelt/storage/manifest.h"
 
 namespace snowmelt {
@@ -27,7 +29,15 @@ class PartQueue : public PartSource {
  public:
   explicit PartQueue(const TableProgress& progress) : progress_(progress) {}
   // Before the first part, which the loader waits for.
-  void set_export_id(std::string id) { export_id_ = std::move(id); }
+  void set_export(std::string id, std::shared_ptr<DirectoryLock> lock) {
+    export_id_ = std::move(id);
+    lock_ = std::move(lock);
+  }
+  // Once the load has ended: the directory is free for others.
+  void release() {
+    std::lock_guard lock(mutex_);
+    lock_.reset();
+  }
   void push(Part part) {
     std::lock_guard lock(mutex_);
     parts_.push_back(std::move(part));
@@ -55,6 +65,8 @@ class PartQueue : public PartSource {
     Part part = std::move(parts_.front());
     parts_.pop_front();
     given_ = part.file;
+    lock.unlock();
+    part.opened = InputFile::open(part.file, Links::refuse);
     return part;
   }
   // After the loader has failed: what ended the export, where that took the given part away under the loader. Null: the
@@ -79,6 +91,7 @@ class PartQueue : public PartSource {
   std::deque<Part> parts_;
   std::filesystem::path given_;
   std::string export_id_;
+  std::shared_ptr<DirectoryLock> lock_;
   std::optional<int64_t> rows_;
   TableMetadata metadata_;
   std::exception_ptr error_;
@@ -119,7 +132,7 @@ class Run {
         },
         [&](const Error& error) { report.error = ReportError::from(error); });
     if (!report.error) {
-      run_tables(report);
+      catching([&] { run_tables(report); }, [&](const Error& error) { report.error = ReportError::from(error); });
       finish_record(report);
     }
     report.logins = snowflake_.logins();
@@ -187,7 +200,12 @@ class Run {
   void run_tables(RunReport& report) {
     std::vector<std::jthread> exporters;
     const size_t jobs = std::min(tables_.size(), static_cast<size_t>(std::max(1, options_.jobs)));
-    for (size_t i = 0; i < jobs; ++i) exporters.emplace_back([this] { export_tables(); });
+    try {
+      for (size_t i = 0; i < jobs; ++i) exporters.emplace_back([this] { export_tables(); });
+    } catch (const std::system_error& error) {  // fewer threads do the same work
+      if (exporters.empty()) throw;
+      log(LogLevel::warning, "{} of {} jobs could be started: {}", exporters.size(), jobs, error.what());
+    }
     for (size_t i = 0; i < tables_.size(); ++i) {
       if (!checks_[i]) continue;
       wait_until_started(i);
@@ -226,8 +244,8 @@ class Run {
     Extraction extraction = extractor.extract_table_chunks(
         table, {options_.export_, options_.password, options_.budget, &run.progress, *checks_[index], options_.stop});
     record_->begin_export(table, extraction.export_id());  // before the loader can commit any of its rows
-    run.queue.set_export_id(extraction.export_id());
-    while (const auto part = extraction.next()) run.queue.push({extraction.directory() / part->file, extraction.salt()});
+    run.queue.set_export(extraction.export_id(), extraction.lock());
+    while (const auto part = extraction.next()) run.queue.push({extraction.directory() / part->file, extraction.salt(), nullptr});
     const Manifest& manifest = extraction.finish();
     run.bytes = manifest.bytes;
     run.parts = static_cast<int64_t>(manifest.parts.size());
@@ -246,6 +264,7 @@ class Run {
           report.parts = run.parts;
         },
         [&](const Error& error) { fail_table(table, report, run, error); });
+    run.queue.release();
     report.seconds = run.watch.seconds();
     if (options_.observer != nullptr) options_.observer->table_finished(index, report);
   }

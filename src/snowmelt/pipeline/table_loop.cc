@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <system_error>
 #include <thread>
+
+#include "snowmelt/log.h"
 
 namespace snowmelt {
 
@@ -45,7 +48,11 @@ RunReport for_each_table(const std::vector<TableConfig>& tables, const RunOption
   };
   {
     std::vector<std::jthread> others;
-    for (int job = 1; job < std::min(jobs, static_cast<int>(tables.size())); ++job) others.emplace_back(work);
+    try {
+      for (int job = 1; job < std::min(jobs, static_cast<int>(tables.size())); ++job) others.emplace_back(work);
+    } catch (const std::system_error& error) {  // fewer threads do the same work
+      log(LogLevel::warning, "{} of {} jobs could be started: {}", others.size() + 1, jobs, error.what());
+    }
     work();
   }
   report.seconds = watch.seconds();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "snowmelt/foreign_error.h"
 #include "snowmelt/pipeline/export_data.h"
 
 namespace snowmelt {
@@ -19,17 +20,17 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// Runs `body` and turns what it throws into a snowmelt error handed to `failed`; anything foreign is our bug (exit 10).
+// Runs `body` and turns what it throws into a snowmelt error handed to `failed`.
 template <typename Body, typename Failed>
 void catching(Body&& body, Failed&& failed) {
   try {
-    body();
+    try {
+      body();
+    } catch (...) {
+      rethrow_as_error();
+    }
   } catch (const Error& error) {
     failed(error);
-  } catch (const std::bad_alloc&) {
-    failed(BugError("memory.exhausted", "no memory left", {.hint = "lower [export] threads"}));
-  } catch (const std::exception& error) {
-    failed(BugError("bug.unexpected", error.what(), {.hint = "please report this with the command and the log"}));
   }
 }
 

@@ -66,39 +66,61 @@ void throw_file_error(std::string_view action, const fs::path& path, int error) 
   throw FileError("file.io", "cannot " + std::string(action) + ": " + std::generic_category().message(error), std::move(facts));
 }
 
-void make_directories(const fs::path& directory) {
+struct stat check_regular(const fs::path& file, const Descriptor& descriptor) {
+  if (!descriptor && errno == ELOOP)
+    throw FileError("file.link", "it is a symbolic link, which is not followed", {.where = file.string()});
+  struct stat status {};
+  if (!descriptor || ::fstat(descriptor.get(), &status) != 0) throw_file_error("open the file", file, errno);
+  if (!S_ISREG(status.st_mode)) throw FileError("file.not_regular", "it is not a regular file", {.where = file.string()});
+  return status;
+}
+
+void set_mode(int descriptor, FilePermissions permissions) {
+  if (permissions != FilePermissions::umask) static_cast<void>(::fchmod(descriptor, file_mode(permissions)));
+}
+
+void make_directories(const fs::path& directory, FilePermissions permissions) {
   std::error_code error;
-  fs::create_directories(directory, error);
-  if (error) throw_file_error("make the directory", directory, error.value());
-  if (!fs::is_directory(directory, error)) throw_file_error("use it as a directory", directory, ENOTDIR);
+  if (fs::is_directory(directory, error)) return;
+  const fs::path parent = directory.has_filename() ? directory.parent_path() : directory.parent_path().parent_path();
+  if (!parent.empty() && parent != directory) make_directories(parent, permissions);
+  const mode_t mode = directory_mode(permissions);
+  if (::mkdir(directory.c_str(), mode) != 0) {
+    if (errno != EEXIST) throw_file_error("make the directory", directory, errno);
+    if (!fs::is_directory(directory, error)) throw_file_error("use it as a directory", directory, ENOTDIR);
+    return;  // another run was quicker
+  }
+  if (permissions != FilePermissions::umask) static_cast<void>(::chmod(directory.c_str(), mode));
+  // A parent that may be written and not read cannot be synced.
+  if (::access(parent.empty() ? "." : parent.c_str(), R_OK) == 0) sync_directory(parent.empty() ? fs::path(".") : parent);
 }
 
 void sync_directory(const fs::path& directory) {
-  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) throw_file_error("open the directory", directory, errno);
-  const int result = ::fsync(descriptor);
-  const int error = errno;
-  ::close(descriptor);
-  // Some network file systems refuse fsync of a directory (EINVAL) and make renames durable by themselves.
-  if (result != 0 && error != EINVAL) throw_file_error("sync the directory", directory, error);
+  const Descriptor descriptor = open_carefully(directory, O_RDONLY | O_DIRECTORY, Links::follow);
+  if (!descriptor) throw_file_error("open the directory", directory, errno);
+  if (::fsync(descriptor.get()) == 0) return;
+  // Some network file systems refuse fsync of a directory and make renames durable by themselves.
+  if (errno != EINVAL && errno != ENOTSUP) throw_file_error("sync the directory", directory, errno);
 }
 
-DurableFile::DurableFile(fs::path temporary, fs::path target) : temporary_(std::move(temporary)), target_(std::move(target)) {
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-  if (descriptor_ < 0) throw_file_error("create the file", temporary_, errno);
+DurableFile::DurableFile(fs::path temporary, fs::path target, FilePermissions permissions)
+    : temporary_(std::move(temporary)), target_(std::move(target)) {
+  // Written in place, a leftover could be another name of a file that is not ours.
+  if (::unlink(temporary_.c_str()) != 0 && errno != ENOENT) throw_file_error("replace the file", temporary_, errno);
+  descriptor_ = open_carefully(temporary_, O_WRONLY | O_CREAT | O_EXCL, Links::refuse, file_mode(permissions));
+  if (!descriptor_) throw_file_error("create the file", temporary_, errno);
+  set_mode(descriptor_.get(), permissions);
 }
 
 DurableFile::~DurableFile() {
-  if (descriptor_ < 0) return;
-  ::close(descriptor_);
-  ::unlink(temporary_.c_str());
+  if (descriptor_) ::unlink(temporary_.c_str());
 }
 
 void DurableFile::write(const void* data, size_t size) {
   digest_.update(data, size);
   const char* next = static_cast<const char*>(data);
   for (size_t left = size; left > 0;) {
-    const ssize_t written = ::write(descriptor_, next, left);
+    const ssize_t written = ::write(descriptor_.get(), next, left);
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) throw_file_error("write the file", temporary_, errno);
     next += written;
@@ -108,10 +130,9 @@ void DurableFile::write(const void* data, size_t size) {
 }
 
 std::string DurableFile::publish() {
-  if (::fsync(descriptor_) != 0) throw_file_error("sync the file", temporary_, errno);
+  if (::fsync(descriptor_.get()) != 0) throw_file_error("sync the file", temporary_, errno);
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) throw_file_error("rename the file to its name", target_, errno);
-  ::close(std::exchange(descriptor_, -1));
-  sync_directory(target_.parent_path().empty() ? fs::path(".") : target_.parent_path());
+  descriptor_.reset();
   return digest_.hex();
 }
 

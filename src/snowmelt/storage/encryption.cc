@@ -1,10 +1,16 @@
-#include <openssl/evp.h>
+#include "snowmelt/storage/encryption.h"
 
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/kdf.h>
+
+#include <array>
+#include <memory>
 #include <mutex>
 
 #include "snowmelt/error.h"
 #include "snowmelt/storage/durable_file.h"
-#include "snowmelt/storage/parquet_file.h"
 
 namespace snowmelt {
 namespace {
@@ -12,9 +18,6 @@ namespace {
 constexpr size_t kSaltBytes = 16;
 constexpr size_t kKeyBytes = 32;
 // N=2^15, r=8, p=1 take 32 MiB and about 90 ms: OpenSSL's own limit of 32 MiB is a few bytes too low.
-constexpr uint64_t kScryptN = 1 << 15;
-constexpr uint64_t kScryptR = 8;
-constexpr uint64_t kScryptP = 1;
 constexpr uint64_t kScryptMemoryMax = 64 << 20;
 
 std::string from_hex(const std::string& text) {
@@ -33,6 +36,24 @@ std::string from_hex(const std::string& text) {
                     {.hint = "the manifest was changed: export the table again"});
   }
   return bytes;
+}
+
+using Bytes = const unsigned char*;
+
+// One key for one purpose: the parts' own key never signs.
+std::string expand(const std::string& key, std::string_view purpose) {
+  std::string derived(kKeyBytes, '\0');
+  size_t size = derived.size();
+  const std::unique_ptr<EVP_PKEY_CTX, decltype(&EVP_PKEY_CTX_free)> context(EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, nullptr),
+                                                                            &EVP_PKEY_CTX_free);
+  if (!context || EVP_PKEY_derive_init(context.get()) != 1 || EVP_PKEY_CTX_set_hkdf_md(context.get(), EVP_sha256()) != 1 ||
+      EVP_PKEY_CTX_set1_hkdf_key(context.get(), reinterpret_cast<Bytes>(key.data()), static_cast<int>(key.size())) != 1 ||
+      EVP_PKEY_CTX_add1_hkdf_info(context.get(), reinterpret_cast<Bytes>(purpose.data()), static_cast<int>(purpose.size())) !=
+          1 ||
+      EVP_PKEY_derive(context.get(), reinterpret_cast<unsigned char*>(derived.data()), &size) != 1) {
+    throw BugError("encryption.hkdf", "OpenSSL could not derive the key");
+  }
+  return derived;
 }
 
 }  // namespace
@@ -55,6 +76,21 @@ EncryptionKey derive_encryption_key(const Secret& password, const std::string& s
   last_password = password;
   last_key = {std::move(key), salt_hex};
   return last_key;
+}
+
+std::string manifest_mac(const EncryptionKey& key, std::string_view text) {
+  const std::string own = expand(key.bytes, "snowmelt manifest");
+  std::array<unsigned char, EVP_MAX_MD_SIZE> mac{};
+  unsigned int size = 0;
+  if (HMAC(EVP_sha256(), own.data(), static_cast<int>(own.size()), reinterpret_cast<Bytes>(text.data()), text.size(), mac.data(),
+           &size) == nullptr) {
+    throw BugError("encryption.hmac", "OpenSSL could not compute the HMAC");
+  }
+  return to_hex({reinterpret_cast<const char*>(mac.data()), size});
+}
+
+bool equal_in_constant_time(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 std::string random_salt_hex() { return random_hex(kSaltBytes); }

@@ -4,10 +4,16 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "snowmelt/file_permissions.h"
+#include "snowmelt/secret.h"
+#include "snowmelt/storage/encryption.h"
+#include "snowmelt/storage/input_file.h"
 
 namespace snowmelt {
 
@@ -53,20 +59,30 @@ struct Manifest {
 };
 
 // Throws FileError: missing ("no complete export in …"), unreadable, not ours, inconsistent sums, part names that leave the
-// directory.
-Manifest read_manifest(const std::filesystem::path& directory);
+// directory, an encrypted export without its password or whose HMAC another one made, a plain export where a password is given.
+// VerificationError where its digest says that it was changed.
+Manifest read_manifest(const std::filesystem::path& directory, const std::optional<Secret>& password = std::nullopt);
 
-// Publishes by temporary name, fsync, rename, fsync of the directory; then removes part files of earlier exports,
-// those the manifest does not name. A reader sees the old export or the new one.
-void publish_manifest(const std::filesystem::path& directory, const Manifest& manifest);
+// Everything that makes the export durable happens before the rename: when this throws, the manifest in place is the one of
+// before. A reader sees the old export or the new one. Afterwards parts of earlier exports are removed; what fails then is a
+// warning. `key`: of an encrypted export, for the HMAC.
+void publish_manifest(const std::filesystem::path& directory, const Manifest& manifest, const EncryptionKey* key = nullptr,
+                      FilePermissions permissions = FilePermissions::private_);
 
-// True for names of our part files, "part-<export_id>-00000.parquet" (".tmp" too), and false for what others call theirs
-// (Spark: "part-00000-<uuid>-c000.snappy.parquet").
+// Removes what dead exports left: parts that the manifest in place does not name, and temporary files. Only under the
+// directory's lock. A manifest that cannot be read keeps its parts. Best effort: what stays costs space only.
+void sweep_parts(const std::filesystem::path& directory) noexcept;
+
+// Removes `parts` of an export that failed, but none that the manifest in place names.
+void remove_parts(const std::filesystem::path& directory, const std::vector<PartInfo>& parts) noexcept;
+
+// True for names of our part files, "part-20260102T030405-0123abcd-00000.parquet" (".tmp" too), and false for what others call
+// theirs (Spark: "part-00000-<uuid>-c000.snappy.parquet").
 bool is_part_file(std::string_view name);
 
-// Size and SHA-256 of every part against the manifest: FileError for a missing file, VerificationError for a difference.
-// Cheap beside decoding (about 1.5 GB/s a core), and the only way to notice a part edited or cut short.
-void verify_part(const std::filesystem::path& directory, const PartInfo& part);
+// Opens a part and holds its size and SHA-256 against the manifest: FileError for what is missing or no file, VerificationError
+// for a difference. Cheap beside decoding (about 1.5 GB/s a core), and the only way to notice a part edited or cut short.
+std::shared_ptr<const InputFile> verify_part(const std::filesystem::path& directory, const PartInfo& part);
 
 // <base>/<source> with every byte outside [A-Za-z0-9._$-] percent-encoded, so that no source name leaves the directory or
 // collides.

@@ -1,10 +1,14 @@
 #include "snowmelt/storage/manifest.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <cstdint>
 #include <set>
+#include <utility>
 
 #include "snowmelt/error.h"
+#include "snowmelt/storage/directory_lock.h"
 #include "snowmelt/storage/durable_file.h"
 #include "snowmelt/storage/test_directory.h"
 
@@ -14,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // echo -n abc | sha256sum
+constexpr const char* kPart = "part-20260102T030405-00ff00ff-00000.parquet";
 constexpr const char* kDigestOfAbc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 Manifest example() {
@@ -27,7 +32,7 @@ Manifest example() {
   manifest.rows = 3;
   manifest.bytes = 3;
   manifest.columns = {{"A", "NUMBER(12,2)", false}, {"b c", "TEXT", true}};
-  manifest.parts = {{"part-a-00000.parquet", 3, 3, kDigestOfAbc}};
+  manifest.parts = {{kPart, 3, 3, kDigestOfAbc}};
   return manifest;
 }
 
@@ -58,13 +63,15 @@ TEST(Manifest, comes_back_as_it_was_published) {
 
 TEST(Manifest, publishing_removes_older_parts_and_nothing_else) {
   const TestDirectory directory;
+  const std::vector<std::string> others{"mine.parquet", "notes.txt", "part-00000-5c1f-c000.snappy.parquet",
+                                        "part-a-00000.parquet"};
+  for (const std::string& name : others) write_file(directory.path() / name, "abc");
   for (const char* name :
-       {"part-a-00000.parquet", "part-old-00000.parquet", "part-old-00001.parquet.tmp", "notes.txt", "mine.parquet"}) {
+       {kPart, "part-20251231T235959-0123abcd-00000.parquet", "part-20251231T235959-0123abcd-00001.parquet.tmp"})
     write_file(directory.path() / name, "abc");
-  }
   publish_manifest(directory.path(), example());
   EXPECT_EQ(file_names(directory.path()),
-            (std::vector<std::string>{"manifest.json", "mine.parquet", "notes.txt", "part-a-00000.parquet"}));
+            (std::vector<std::string>{"manifest.json", others[0], others[1], others[2], kPart, others[3]}));
 }
 
 TEST(Manifest, missing_or_damaged_is_one_clear_error) {
@@ -81,12 +88,17 @@ TEST(Manifest, missing_or_damaged_is_one_clear_error) {
     const char* to;
     const char* code;
   };
+  const std::string quoted = "\"" + std::string(kPart) + "\"";
   for (const Damage& damage :
        {Damage{"\"snowmelt\"", "\"other\"", "manifest.invalid"}, Damage{"\"rows\": 3", "\"rows\": 4", "manifest.invalid"},
-        Damage{"\"part-a-00000.parquet\"", "\"../part-a\"", "manifest.invalid"},
-        Damage{"\"part-a-00000.parquet\"", "\"..\"", "manifest.invalid"},
-        Damage{"\"rows\": 3", "\"rows\": \"3\"", "manifest.invalid"}, Damage{"\"sha256\"", "\"sha\"", "manifest.invalid"},
-        Damage{"\"format_version\": 1", "\"format_version\": 2", "manifest.newer"}, Damage{"{", "", "manifest.invalid"}}) {
+        Damage{"\"rows\": 3", "\"rows\": 3.0", "manifest.invalid"}, Damage{"\"rows\": 3", "\"rows\": -3", "manifest.invalid"},
+        Damage{"\"rows\": 3", "\"rows\": 18446744073709551615", "manifest.invalid"},
+        Damage{"\"rows\": 3", "\"rows\": 1e400", "manifest.invalid"}, Damage{quoted.c_str(), "\"../part-a\"", "manifest.invalid"},
+        Damage{quoted.c_str(), "\"..\"", "manifest.invalid"}, Damage{"\"rows\": 3", "\"rows\": \"3\"", "manifest.invalid"},
+        Damage{"\"nullable\": false", "\"nullable\": 0", "manifest.invalid"},
+        Damage{"\"parts\": [", "\"parts\": [[[[[[[[[[[[", "manifest.invalid"},
+        Damage{"\"format_version\": 2", "\"format_version\": 2.5", "manifest.invalid"},
+        Damage{"\"format_version\": 2", "\"format_version\": 3", "manifest.newer"}, Damage{"{", "", "manifest.invalid"}}) {
     std::string bad = good;
     bad.replace(bad.find(damage.from), std::string(damage.from).size(), damage.to);
     write_file(file, bad);
@@ -94,6 +106,146 @@ TEST(Manifest, missing_or_damaged_is_one_clear_error) {
   }
   write_file(file, "");
   EXPECT_EQ(code_of<FileError>(read), "manifest.invalid");
+}
+
+TEST(Manifest, counts_that_sum_up_beyond_64_bits_are_refused) {
+  const TestDirectory directory;
+  Manifest manifest = example();
+  manifest.parts = {{"a", INT64_MAX, 3, kDigestOfAbc}, {"b", INT64_MAX, 0, kDigestOfAbc}, {"c", 5, 0, kDigestOfAbc}};
+  EXPECT_EQ(code_of<FileError>([&] { publish_manifest(directory.path(), manifest); }), "manifest.invalid");
+}
+
+TEST(Manifest, any_edit_is_noticed_by_the_digest) {
+  const TestDirectory directory;
+  const fs::path file = directory.path() / kManifestName;
+  Manifest manifest = example();
+  manifest.metadata.comment = "yearly";
+  publish_manifest(directory.path(), manifest);
+  const std::string good = read_file(file);
+  const auto read = [&] { read_manifest(directory.path()); };
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{{"yearly", "daily"},
+                                                                                 {"NUMBER(12,2)", "NUMBER(12,1)"},
+                                                                                 {"01b2-c3", "01b2-c4"},
+                                                                                 {"\"format\"", "\"note\": 1, \"format\""},
+                                                                                 {"ba7816bf", "ba7816be"},
+                                                                                 {"\"sha256\": \"", "\"sha256\": \"00"}}) {
+    std::string bad = good;
+    bad.replace(bad.rfind(from), from.size(), to);
+    write_file(file, bad);
+    EXPECT_EQ(code_of<VerificationError>(read), "manifest.changed") << from << " -> " << to;
+  }
+  // White space says nothing.
+  std::string spaced = good;
+  spaced.replace(spaced.find("\"rows\": 3"), 9, "\"rows\" :3");
+  write_file(file, spaced);
+  EXPECT_EQ(read_manifest(directory.path()).metadata.comment, "yearly");
+}
+
+TEST(Manifest, a_plain_one_of_version_1_is_read) {
+  const TestDirectory directory;
+  const fs::path file = directory.path() / kManifestName;
+  publish_manifest(directory.path(), example());
+  std::string old = read_file(file);
+  old.replace(old.find("\"format_version\": 2"), 19, "\"format_version\": 1");
+  old.erase(old.rfind(",\n  \"sha256\""));
+  write_file(file, old + "\n}\n");
+  EXPECT_EQ(read_manifest(directory.path()).rows, 3) << old;
+  old.replace(old.find("\"format_version\": 1"), 19, "\"format_version\": 2");
+  write_file(file, old + "\n}\n");
+  EXPECT_EQ(code_of<VerificationError>([&] { read_manifest(directory.path()); }), "manifest.changed");
+}
+
+TEST(Manifest, a_password_vouches_for_all_of_it) {
+  const TestDirectory directory;
+  const fs::path file = directory.path() / kManifestName;
+  const Secret password("pw");
+  const EncryptionKey key = derive_encryption_key(password, "000102030405060708090a0b0c0d0e0f");
+  Manifest manifest = example();
+  manifest.encrypted = true;
+  manifest.salt = key.salt_hex;
+  publish_manifest(directory.path(), manifest, &key);
+  EXPECT_EQ(read_manifest(directory.path(), password).rows, 3);
+  const auto read = [&] { read_manifest(directory.path(), password); };
+  EXPECT_EQ(code_of<FileError>([&] { read_manifest(directory.path()); }), "manifest.encrypted");
+  EXPECT_EQ(code_of<FileError>([&] { read_manifest(directory.path(), Secret("other")); }), "manifest.wrong_password");
+
+  const std::string good = read_file(file);
+  struct Forgery {
+    std::string from, to, code;
+  };
+  for (const Forgery& forgery :
+       {Forgery{"01b2-c3", "01b2-c4", "manifest.wrong_password"}, Forgery{"ba7816bf", "ba7816be", "manifest.wrong_password"},
+        Forgery{"\"0001", "\"0002", "manifest.wrong_password"}, Forgery{"\"0001", "\"zz01", "encryption.bad_salt"},
+        Forgery{"32768", "1073741824", "manifest.invalid"}, Forgery{"\"hmac_sha256\"", "\"note\"", "manifest.not_authenticated"},
+        Forgery{"\"hmac_sha256\": \"", "\"hmac_sha256\": \"0", "manifest.wrong_password"},
+        Forgery{"\"format_version\": 2", "\"format_version\": 1", "manifest.wrong_password"},
+        Forgery{"\"encrypted\": true", "\"encrypted\": false", "manifest.not_encrypted"}}) {
+    std::string bad = good;
+    bad.replace(bad.find(forgery.from), forgery.from.size(), forgery.to);
+    write_file(file, bad);
+    EXPECT_EQ(code_of<FileError>(read), forgery.code) << forgery.from << " -> " << forgery.to;
+  }
+  publish_manifest(directory.path(), example());
+  EXPECT_EQ(code_of<FileError>(read), "manifest.not_encrypted");
+}
+
+// HMAC-SHA256 under HKDF-SHA256 (no salt, "snowmelt manifest"), by Python's hmac.
+TEST(Encryption, the_manifests_mac_is_as_documented) {
+  const EncryptionKey key{std::string(32, '\x01'), "000102030405060708090a0b0c0d0e0f"};
+  EXPECT_EQ(manifest_mac(key, "{\"rows\":3}"), "dab4544ec81c6c392151653a89b391580c4e813b58550deb2d62e292c6f1ece3");
+}
+
+// What cannot be read as a file ends at once, with one error that names it.
+TEST(Manifest, special_files_are_refused) {
+  const TestDirectory directory;
+  const fs::path file = directory.path() / kManifestName;
+  const auto read = [&] { read_manifest(directory.path()); };
+  ASSERT_EQ(::mkfifo(file.c_str(), 0600), 0);
+  EXPECT_EQ(code_of<FileError>(read), "file.not_regular");
+  fs::remove(file);
+  for (const char* target : {"/dev/zero", "nowhere", "real.json"}) {
+    fs::create_symlink(target, file);
+    EXPECT_EQ(code_of<FileError>(read), "file.link") << target;
+    fs::remove(file);
+  }
+  fs::create_directory(file);
+  EXPECT_EQ(code_of<FileError>(read), "file.not_regular");
+  fs::remove(file);
+  write_file(file, "");
+  fs::resize_file(file, (int64_t{64} << 20) + 1);
+  EXPECT_EQ(code_of<FileError>(read), "manifest.invalid");
+
+  const PartInfo part = example().parts[0];
+  const auto verify = [&] { verify_part(directory.path(), part); };
+  ASSERT_EQ(::mkfifo((directory.path() / part.file).c_str(), 0600), 0);
+  EXPECT_EQ(code_of<FileError>(verify), "file.not_regular");
+  fs::remove(directory.path() / part.file);
+  fs::create_symlink("/dev/zero", directory.path() / part.file);
+  EXPECT_EQ(code_of<FileError>(verify), "file.link");
+}
+
+TEST(Manifest, leftovers_are_swept_and_what_it_names_stays) {
+  const TestDirectory directory;
+  const std::string dead = "part-20251231T235959-0123abcd-00000.parquet";
+  const auto leave = [&] {
+    for (const std::string& name : {dead, dead + ".tmp", std::string(".publishing.tmp"), std::string("mine.parquet")})
+      write_file(directory.path() / name, "abc");
+  };
+  leave();
+  sweep_parts(directory.path());
+  EXPECT_EQ(file_names(directory.path()), std::vector<std::string>{"mine.parquet"}) << "without a manifest";
+  write_file(directory.path() / kPart, "abc");
+  publish_manifest(directory.path(), example());
+  leave();
+  sweep_parts(directory.path());
+  EXPECT_EQ(file_names(directory.path()), (std::vector<std::string>{"manifest.json", "mine.parquet", kPart}));
+  remove_parts(directory.path(), {example().parts[0], {"mine.parquet", 0, 0, ""}});
+  EXPECT_EQ(file_names(directory.path()), (std::vector<std::string>{"manifest.json", kPart}));
+  leave();
+  write_file(directory.path() / kManifestName, "{");
+  sweep_parts(directory.path());
+  EXPECT_TRUE(fs::exists(directory.path() / dead)) << "nobody knows what a damaged manifest names";
+  EXPECT_FALSE(fs::exists(directory.path() / (dead + ".tmp")));
 }
 
 TEST(Manifest, a_part_that_changed_is_noticed) {
@@ -154,16 +306,73 @@ TEST(DurableFile, removes_itself_unless_published) {
   EXPECT_EQ(file_names(directory.path()), std::vector<std::string>{"a"});
 }
 
-TEST(DurableFile, follows_no_link_and_names_the_remedy) {
-  if (!fs::exists("/dev/full")) GTEST_SKIP();
+TEST(DurableFile, modes) {
   const TestDirectory directory;
-  // A link put under the temporary name must not make us write elsewhere.
-  fs::create_symlink("/dev/full", directory.path() / "full");
-  try {
-    DurableFile file(directory.path() / "full", directory.path() / "a");
-    FAIL() << "a symlink was followed";
-  } catch (const FileError& error) {
-    EXPECT_EQ(error.code(), "file.io");
+  const mode_t before = ::umask(027);
+  const auto bits = [](const fs::path& path) { return static_cast<int>(fs::status(path).permissions()); };
+  struct Expected {
+    FilePermissions permissions;
+    int file, folder;
+  };
+  for (const auto& [permissions, file, folder] :
+       {Expected{FilePermissions::private_, 0600, 0700}, Expected{FilePermissions::group, 0640, 0750},
+        Expected{FilePermissions::umask, 0640, 0750}}) {
+    const fs::path base = directory.path() / std::to_string(static_cast<int>(permissions));
+    make_directories(base / "a" / "b", permissions);
+    EXPECT_EQ(bits(base), folder);
+    EXPECT_EQ(bits(base / "a" / "b"), folder);
+    DurableFile(base / "x.tmp", base / "x", permissions).publish();
+    EXPECT_EQ(bits(base / "x"), file);
+  }
+  ::umask(077);
+  make_directories(directory.path() / "g", FilePermissions::group);
+  EXPECT_EQ(bits(directory.path() / "g"), 0750) << "a narrow umask does not shut the group out";
+  fs::permissions(directory.path() / "g", fs::perms::all);
+  make_directories(directory.path() / "g", FilePermissions::private_);
+  EXPECT_EQ(bits(directory.path() / "g"), 0777) << "what exists keeps its mode";
+  ::umask(before);
+}
+
+TEST(DirectoryLock, one_export_or_many_loads) {
+  const TestDirectory directory;
+  const auto exclusive = [&] { DirectoryLock::exclusive(directory.path()); };
+  const auto shared = [&] { DirectoryLock::shared(directory.path()); };
+  auto exporting = DirectoryLock::exclusive(directory.path());
+  EXPECT_EQ(code_of<LockedError>(exclusive), "export.locked");
+  EXPECT_EQ(code_of<LockedError>(shared), "export.locked");
+  exporting->share();
+  EXPECT_EQ(code_of<LockedError>(exclusive), "export.locked");
+  const auto loading = DirectoryLock::shared(directory.path());
+  exporting.reset();
+  EXPECT_EQ(code_of<LockedError>(exclusive), "export.locked");
+}
+
+TEST(DirectoryLock, makes_nothing_elsewhere) {
+  const TestDirectory directory;
+  const auto exclusive = [&] { DirectoryLock::exclusive(directory.path()); };
+  const auto shared = [&] { DirectoryLock::shared(directory.path()); };
+  fs::create_symlink(directory.path() / "elsewhere", directory.path() / ".lock");
+  EXPECT_EQ(code_of<FileError>(exclusive), "file.link");
+  EXPECT_EQ(code_of<FileError>(shared), "file.link");
+  EXPECT_FALSE(fs::exists(directory.path() / "elsewhere"));
+  fs::remove(directory.path() / ".lock");
+  ASSERT_EQ(::mkfifo((directory.path() / ".lock").c_str(), 0600), 0);
+  EXPECT_EQ(code_of<FileError>(exclusive), "file.not_regular");
+  EXPECT_EQ(code_of<FileError>(shared), "file.not_regular");
+}
+
+TEST(DurableFile, follows_no_link_and_names_the_remedy) {
+  const TestDirectory directory;
+  // What lies under the temporary name, another file's link, must not be written to.
+  write_file(directory.path() / "mine", "mine");
+  for (const bool hard : {false, true}) {
+    const fs::path temporary = directory.path() / "a.tmp";
+    hard ? fs::create_hard_link(directory.path() / "mine", temporary) : fs::create_symlink(directory.path() / "mine", temporary);
+    DurableFile file(temporary, directory.path() / "a");
+    file.write("abc", 3);
+    file.publish();
+    EXPECT_EQ(read_file(directory.path() / "mine"), "mine");
+    EXPECT_EQ(read_file(directory.path() / "a"), "abc");
   }
   try {
     throw_file_error("write the file", "x", ENOSPC);

@@ -10,23 +10,19 @@
 #include <string>
 #include <vector>
 
+#include "snowmelt/file_permissions.h"
 #include "snowmelt/secret.h"
+#include "snowmelt/storage/encryption.h"
+#include "snowmelt/storage/input_file.h"
 #include "snowmelt/storage/manifest.h"
 
 namespace snowmelt {
-
-// Parquet modular encryption (AES-GCM, 256 bits), key = scrypt(password, salt, N=2^15, r=8, p=1, 32 bytes); docs/encryption.md.
-struct EncryptionKey {
-  std::string bytes;     // 32, never printed
-  std::string salt_hex;  // 16 random bytes an export
-};
-EncryptionKey derive_encryption_key(const Secret& password, const std::string& salt_hex);
-std::string random_salt_hex();
 
 struct PartWriterOptions {
   int compression_level = 1;  // zstd
   std::optional<EncryptionKey> key;
   std::string query_id;  // recorded in the file (key "snowmelt.query_id") when known
+  FilePermissions permissions = FilePermissions::private_;
 };
 
 // One part file. Destroyed before finish() it removes what it wrote.
@@ -48,7 +44,7 @@ class ParquetPartWriter {
   int64_t bytes_written() const;
   int64_t rows_written() const;
 
-  // Footer, fsync, digest, rename.
+  // Footer, fsync, digest, rename; durable once the manifest is.
   PartInfo finish();
 
  private:
@@ -69,8 +65,12 @@ struct PartReaderOptions {
 // (decimal32/64/128/256).
 class ParquetPartReader {
  public:
-  // Throws FileError naming the file: missing, cut short, not Parquet, encrypted without or with the wrong password.
-  // An empty `salt_hex` means the one that an encrypted file carries itself.
+  // Throws FileError naming the file: missing, cut short, not Parquet, encrypted without or with the wrong password, plain where
+  // a password is given: who gives one wants to know that nobody else made the file. An empty `salt_hex` means the one that an
+  // encrypted file carries itself.
+  ParquetPartReader(std::shared_ptr<const InputFile> file, const std::optional<Secret>& password, const std::string& salt_hex,
+                    const PartReaderOptions& options = {});
+  // Opens it; a link is followed.
   ParquetPartReader(const std::filesystem::path& file, const std::optional<Secret>& password, const std::string& salt_hex,
                     const PartReaderOptions& options = {});
   ~ParquetPartReader();

@@ -200,6 +200,9 @@ TEST(ParquetFile, encryption_needs_the_password) {
   EXPECT_EQ(read_code(file, password, options.key->salt_hex), "readable");
   EXPECT_EQ(read_code(file, password), "readable") << "the salt stands in the file too";
   EXPECT_EQ(read_code(file, password, "xyz"), "encryption.bad_salt");
+  const TestDirectory plain;
+  write_example(plain.path());
+  EXPECT_EQ(read_code(plain.path() / "part-x-00000.parquet", password), "parquet.not_encrypted") << "anybody may have made it";
   const std::string bytes = read_file(file);
   EXPECT_EQ(bytes.find("snowmelt.columns"), std::string::npos) << "names are inside";
   EXPECT_EQ(bytes.find("NTZ"), std::string::npos);

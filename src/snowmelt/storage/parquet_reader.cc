@@ -1,11 +1,11 @@
+#include <arrow/buffer.h>
 #include <arrow/extension_type.h>
-#include <arrow/io/file.h>
+#include <arrow/io/interfaces.h>
 #include <parquet/arrow/reader.h>
 #include <parquet/encryption/encryption.h>
 #include <parquet/file_reader.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -32,19 +32,70 @@ constexpr int64_t kFileBytesMin = 12;  // magic, footer length, magic
   throw FileError(std::move(code), std::move(what), {.where = file.string(), .hint = std::move(hint)});
 }
 
+// Arrow's view of an InputFile. An error of ours does not survive Arrow's Status: it is kept and thrown by the reader.
+class InputFileView : public arrow::io::RandomAccessFile {
+ public:
+  explicit InputFileView(std::shared_ptr<const InputFile> file) : file_(std::move(file)) {}
+
+  arrow::Result<int64_t> ReadAt(int64_t position, int64_t size, void* out) override {
+    if (position < 0 || size < 0) return arrow::Status::Invalid("a read outside the file");
+    try {
+      return static_cast<int64_t>(file_->read(position, out, static_cast<size_t>(size)));
+    } catch (...) {
+      error_ = std::current_exception();
+      return arrow::Status::IOError("read failed");
+    }
+  }
+  arrow::Result<std::shared_ptr<arrow::Buffer>> ReadAt(int64_t position, int64_t size) override {
+    // What the file cannot give is not allocated, whatever a damaged footer asks for.
+    size = std::clamp<int64_t>(size, 0, std::max<int64_t>(file_->bytes() - position, 0));
+    ARROW_ASSIGN_OR_RAISE(auto buffer, arrow::AllocateResizableBuffer(size));
+    ARROW_ASSIGN_OR_RAISE(const int64_t got, ReadAt(position, size, buffer->mutable_data()));
+    ARROW_RETURN_NOT_OK(buffer->Resize(got, /*shrink_to_fit=*/false));
+    return std::shared_ptr<arrow::Buffer>(std::move(buffer));
+  }
+  arrow::Result<int64_t> Read(int64_t size, void* out) override {
+    ARROW_ASSIGN_OR_RAISE(const int64_t got, ReadAt(position_, size, out));
+    position_ += got;
+    return got;
+  }
+  arrow::Result<std::shared_ptr<arrow::Buffer>> Read(int64_t size) override {
+    ARROW_ASSIGN_OR_RAISE(auto buffer, ReadAt(position_, size));
+    position_ += buffer->size();
+    return buffer;
+  }
+  arrow::Status Seek(int64_t position) override {
+    if (position < 0) return arrow::Status::Invalid("a position before the file");
+    position_ = position;
+    return arrow::Status::OK();
+  }
+  arrow::Result<int64_t> Tell() const override { return position_; }
+  arrow::Result<int64_t> GetSize() override { return file_->bytes(); }
+  arrow::Status Close() override {
+    closed_ = true;
+    return arrow::Status::OK();
+  }
+  bool closed() const override { return closed_; }
+  const std::exception_ptr& error() const { return error_; }
+
+ private:
+  std::shared_ptr<const InputFile> file_;
+  int64_t position_ = 0;
+  std::exception_ptr error_;
+  bool closed_ = false;
+};
+
 // Tells the usual damages apart before Arrow sees the file. Gives true for an encrypted one.
-bool check_magic(const fs::path& file, arrow::io::RandomAccessFile& input) {
-  const auto size = input.GetSize();
-  if (!size.ok()) throw_unreadable(file, "parquet.unreadable", "the file cannot be read: " + size.status().message());
+bool check_magic(const fs::path& file, const InputFile& input) {
+  const int64_t size = input.bytes();
   const auto magic_at = [&](int64_t offset) {
     std::string magic(kMagicBytes, '\0');
-    const auto got = input.ReadAt(offset, kMagicBytes, magic.data());
-    return got.ok() && *got == static_cast<int64_t>(kMagicBytes) ? magic : std::string();
+    return input.read(offset, magic.data(), kMagicBytes) == kMagicBytes ? magic : std::string();
   };
   const std::string head = magic_at(0);
   const bool ours = head == "PAR1" || head == "PARE";
-  if (!ours) throw_unreadable(file, "parquet.not_parquet", *size == 0 ? "the file is empty" : "the file is not Parquet");
-  const std::string tail = *size < kFileBytesMin ? std::string() : magic_at(*size - static_cast<int64_t>(kMagicBytes));
+  if (!ours) throw_unreadable(file, "parquet.not_parquet", size == 0 ? "the file is empty" : "the file is not Parquet");
+  const std::string tail = size < kFileBytesMin ? std::string() : magic_at(size - static_cast<int64_t>(kMagicBytes));
   if (tail != head)
     throw_unreadable(file, "parquet.cut_short", "the Parquet file is cut short: its footer is missing",
                      "export or copy it again");
@@ -191,6 +242,7 @@ std::vector<int> dictionary_columns(const parquet::FileMetaData& metadata) {
 
 struct ParquetPartReader::Impl {
   fs::path file;
+  std::shared_ptr<InputFileView> input;
   bool encrypted = false;
   std::unique_ptr<parquet::arrow::FileReader> reader;
   std::unique_ptr<arrow::RecordBatchReader> batches;
@@ -207,6 +259,7 @@ struct ParquetPartReader::Impl {
   std::unique_ptr<arrow::RecordBatchReader> nanos;
 
   [[noreturn]] void fail(const std::string& detail) const {
+    if (input->error()) std::rethrow_exception(input->error());
     if (encrypted) {
       throw_unreadable(file, "parquet.wrong_password", "the file cannot be decrypted: a wrong password, or the file was changed",
                        kPasswordHint);
@@ -244,11 +297,15 @@ struct ParquetPartReader::Impl {
     return properties;
   }
 
-  void open(const std::optional<Secret>& password, const std::string& salt_hex, const PartReaderOptions& options) {
-    auto opened = arrow::io::ReadableFile::Open(file.string());
-    if (!opened.ok()) throw_file_error("open the file", file, errno == 0 ? ENOENT : errno);
-    std::shared_ptr<arrow::io::ReadableFile> input = std::move(opened).ValueUnsafe();
-    encrypted = check_magic(file, *input);
+  void open(const std::shared_ptr<const InputFile>& opened, const std::optional<Secret>& password, const std::string& salt_hex,
+            const PartReaderOptions& options) {
+    input = std::make_shared<InputFileView>(opened);
+    encrypted = check_magic(file, *opened);
+    if (password && !encrypted) {
+      throw_unreadable(file, "parquet.not_encrypted",
+                       "a password was given, and the file is not encrypted: anybody may have made it",
+                       "give no password (SNOWMELT_PASSWORD, or the argument) to load it all the same");
+    }
 
     const auto build = [&](arrow::TimeUnit::type int96_unit) {
       parquet::ArrowReaderProperties arrow_properties(/*use_threads=*/false);
@@ -363,10 +420,14 @@ struct ParquetPartReader::Impl {
 
 ParquetPartReader::ParquetPartReader(const fs::path& file, const std::optional<Secret>& password, const std::string& salt_hex,
                                      const PartReaderOptions& options)
+    : ParquetPartReader(InputFile::open(file, Links::follow), password, salt_hex, options) {}
+
+ParquetPartReader::ParquetPartReader(std::shared_ptr<const InputFile> opened, const std::optional<Secret>& password,
+                                     const std::string& salt_hex, const PartReaderOptions& options)
     : impl_(std::make_unique<Impl>()) {
-  impl_->file = file;
+  const fs::path& file = impl_->file = opened->path();
   try {
-    impl_->open(password, salt_hex, options);
+    impl_->open(opened, password, salt_hex, options);
   } catch (FileError& error) {
     if (error.where().empty()) error.add_where(file.string());  // the salt's error knows no file
     throw;

@@ -114,7 +114,7 @@ struct ParquetPartWriter::Impl {
        const std::vector<SourceColumn>& columns_in, const PartWriterOptions& options)
       : path(directory / name),
         file_name(std::move(name)),
-        file(directory / (file_name + ".tmp"), path),
+        file(directory / (file_name + ".tmp"), path, options.permissions),
         sink(std::make_shared<DurableOutputStream>(file)),
         schema(std::move(schema_in)),
         metadata(file_metadata(columns_in, options)) {
