@@ -378,12 +378,15 @@ def test_a_missing_thread_ends_a_parallel_load(
     assert faults.run(*command).code == 0
     total = faults.counted()["thread"]
     assert total >= 6  # three connections, three encoders
+    ended = 0
     for k in range(1, total + 1):
         outcome = faults.run(*command, call="thread", at=k)
-        assert (outcome.code, outcome.stderr.count("error:")) == (6, 1), f"thread {k} of {total}: {outcome}"
-        assert "thread" in outcome.stderr
+        ended += outcome.code == 6
+        assert outcome.code in (0, 6), f"thread {k} of {total}: {outcome}"  # 0: the allocator goes on without its own
+        assert outcome.code == 0 or (outcome.stderr.count("error:"), "thread" in outcome.stderr) == (1, True), outcome
         assert database.execute("select count(*) from wide").fetchone()[0] == WIDE_ROWS
         assert database.execute("select count(*) from pg_class where relname ~ 'snowmelt'").fetchone()[0] == 0
+    assert ended >= 6
 
 
 def test_a_missing_thread_ends_a_fetch(job: Project, sandbox: Sandbox, shim: Path) -> None:
