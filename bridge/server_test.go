@@ -143,7 +143,7 @@ func optionsFor(f *fakeServer, change map[string]any) []byte {
 	host, port, _ := net.SplitHostPort(f.Listener.Addr().String())
 	number, _ := strconv.Atoi(port)
 	o := map[string]any{"account": "acct", "user": "u1", "password": "pw-secret", "host": host, "port": number,
-		"protocol": "http", "login_timeout": 5, "client_session_keep_alive": true}
+		"protocol": "http", "login_timeout": 60, "client_session_keep_alive": true}
 	for key, value := range change {
 		o[key] = value
 	}
@@ -212,7 +212,7 @@ func run(t *testing.T, session int64, sql string) anyAnswer {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if condition() {
 			return
 		}

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snowmelt_sandbox.testing import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent
 SNOWMELT = ROOT / "build" / "snowmelt"
 
@@ -82,7 +84,7 @@ class Project:
         command = [*prefix, *self.command(*arguments)]
         return subprocess.Popen(command, cwd=self.directory, env=environment, start_new_session=True, **options)
 
-    def run(self, *arguments: str, timeout: float = 120, **environment: str) -> Outcome:
+    def run(self, *arguments: str, timeout: float = PATIENCE, **environment: str) -> Outcome:
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.directory,

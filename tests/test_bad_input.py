@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from program import Outcome, Project, signed
 from snowmelt_sandbox.postgres import PrivatePostgres
-from snowmelt_sandbox.testing import Sandbox
+from snowmelt_sandbox.testing import PATIENCE, Sandbox
 
 ROWS = 1000
 
@@ -381,7 +381,7 @@ def run_limited(work: Workplace, command: list[str]) -> Outcome:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     process = work.project.start(*command, environment=work.environment, preexec_fn=before)
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     return Outcome(process.returncode, stdout, stderr)
 
 
@@ -444,7 +444,7 @@ def test_terminal_gone_and_stdin_closed(project: Project, sandbox: Sandbox) -> N
         process = project.start(
             "export", stdin=None, stdout=nowhere, stderr=nowhere, close_fds=True, preexec_fn=lambda: os.close(0)
         )
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
     assert len(project.manifests()) == 1
 
 
@@ -454,7 +454,7 @@ def test_a_closed_pipe_does_not_end_the_work(project: Project, sandbox: Sandbox)
     os.close(reader)
     process = project.start("export", stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 6, errors  # the summary was not written; the export is complete
     assert len(project.manifests()) == 1
     assert not project.unfinished()

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from program import Project, processes_of_session
 from snowmelt_sandbox.postgres import PrivatePostgres
-from snowmelt_sandbox.testing import Sandbox
+from snowmelt_sandbox.testing import PATIENCE, Sandbox, until
 
 from demo.demo import TABLES, source_content, target_content
 
@@ -64,7 +64,7 @@ def test_run_moves_every_table_with_one_login(
 ) -> None:
     before = logins(sandbox)
     process = job.start("run", "--json")
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
     assert_equal_content(data, postgres)
     assert tables_in(database) >= set(TABLES)
@@ -207,15 +207,15 @@ def test_the_exit_code_is_the_first_failure(job: Project, sandbox: Sandbox, post
 
 def test_second_run_in_the_same_directory_waits_for_nobody(job: Project, sandbox: Sandbox) -> None:
     """While one run exports a table, another one is told so (exit 12) and changes nothing."""
-    sandbox.fault("chunk", "delay", seconds=6, times=1)
+    sandbox.fault("chunk", "hold")
     first = job.start("export", "--table", "lineitem")
     try:
-        while not sandbox.faults()[0]["fired"]:
-            assert first.poll() is None
+        until(lambda: sandbox.faults()[0]["fired"])
         second = job.run("export", "--table", "lineitem", "--json")
         assert second.code == 12
         assert second.report["tables"][0]["error"]["kind"] == "locked"
-        assert first.wait(60) == 0
+        sandbox.clear_faults()
+        assert first.wait(PATIENCE) == 0
     finally:
         sandbox.clear_faults()
         first.kill()

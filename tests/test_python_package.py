@@ -13,8 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import pytest
 from program import ROOT
 from python_fixtures import ITEMS, ORDERS, Sales
 from snowmelt_sandbox.postgres import PrivatePostgres
+from snowmelt_sandbox.testing import PATIENCE, until
 
 import snowmelt
 from snowmelt import PostgresConnectionManager, PostgreSQLDataLoader, SnowflakeConnectionManager, SnowflakeDataExtractor
@@ -48,7 +48,7 @@ def pg(configured: Path) -> Iterator[PostgresConnectionManager]:
 def python(code: str, *options: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
     command = [sys.executable, *options, "-c", code]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False, **kwargs)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False, **kwargs)
 
 
 # --- managers
@@ -69,7 +69,7 @@ def test_keys_as_arguments(sales: Sales, postgres: PrivatePostgres, tmp_path: Pa
     monkeypatch.chdir(tmp_path)
     with SnowflakeConnectionManager(**sales.keys, session_parameters={"QUERY_TAG": "x"}) as manager:
         assert manager.get_connection().cursor().execute("select 1").fetchone() == (1,)
-    with PostgresConnectionManager(uri=postgres.uri, autocommit=True, connect_timeout=5) as manager:
+    with PostgresConnectionManager(uri=postgres.uri, autocommit=True, connect_timeout=PATIENCE) as manager:
         assert manager.autocommit and manager.get_connection().server_version > 120000
 
 
@@ -292,31 +292,35 @@ def test_refused_query(snowflake: SnowflakeConnectionManager) -> None:
     assert type(again) is type(error) and vars(again) == vars(error) and str(again) == str(error)
 
 
-def test_two_threads_on_one_cursor(pg: PostgresConnectionManager) -> None:
+def waits_for_a_lock(database: psycopg.Connection) -> bool:
+    return database.execute("select exists (select from pg_locks where locktype = 'advisory' and not granted)").fetchone()[0]
+
+
+def test_two_threads_on_one_cursor(pg: PostgresConnectionManager, database: psycopg.Connection) -> None:
     cursor = pg.get_connection().cursor()
-    thread = threading.Thread(target=cursor.execute, args=["select pg_sleep(1)"])
+    database.execute("select pg_advisory_lock(1)")
+    thread = threading.Thread(target=cursor.execute, args=["select pg_advisory_lock(1)"])
     thread.start()
-    time.sleep(0.3)
+    until(lambda: waits_for_a_lock(database))
     with pytest.raises(snowmelt.UsageError, match="another thread"):
         cursor.execute("select 1")
+    database.execute("select pg_advisory_unlock(1)")
     thread.join()
     assert len(cursor.fetchall()) == 1
 
 
-def test_the_gil_is_released(pg: PostgresConnectionManager) -> None:
-    ticks = []
-    ended = threading.Event()
+def test_the_gil_is_released(pg: PostgresConnectionManager, database: psycopg.Connection) -> None:
+    """The statement waits for what another thread of this process does meanwhile."""
+    database.execute("select pg_advisory_lock(1)")
 
-    def count() -> None:
-        while not ended.wait(0.01):
-            ticks.append(time.monotonic())
+    def let_go() -> None:
+        until(lambda: waits_for_a_lock(database))
+        database.execute("select pg_advisory_unlock(1)")
 
-    thread = threading.Thread(target=count)
+    thread = threading.Thread(target=let_go)
     thread.start()
-    pg.get_connection().cursor().execute("select pg_sleep(0.5)")
-    ended.set()
+    pg.get_connection().cursor().execute("select pg_advisory_lock(1)")
     thread.join()
-    assert len(ticks) > 20
 
 
 # --- Arrow
@@ -650,31 +654,28 @@ if child:
 
 
 INTERRUPTED = """
-import sys, time, snowmelt
+import sys, snowmelt
 manager = snowmelt.{manager}()
 {before}
 print("ready", flush=True)
 try:
     {call}
 except KeyboardInterrupt:
-    print("interrupted", time.time(), flush=True)
+    print("interrupted", flush=True)
 manager.close()
 """
 
 
-def interrupted(code: str) -> float:
-    """Seconds from Ctrl-C to KeyboardInterrupt."""
+def interrupt(code: str, begun: Callable[[], object]) -> None:
+    """Ctrl-C in the middle of a call that would take an hour ends in KeyboardInterrupt."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "ready\n"
-        time.sleep(0.5)
-        sent = time.time()
+        until(begun)
         process.send_signal(signal.SIGINT)
-        word, _, when = process.stdout.readline().partition(" ")
-        assert word == "interrupted"
-        assert process.wait(20) == 0
-        return float(when) - sent
+        assert process.stdout.readline() == "interrupted\n"
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.communicate()
@@ -684,14 +685,14 @@ def test_ctrl_c_in_postgres(configured: Path, database: psycopg.Connection) -> N
     code = INTERRUPTED.format(
         manager="PostgresConnectionManager",
         before="cursor = manager.get_connection().cursor()",
-        call="cursor.execute('select pg_sleep(30)')",
+        call="cursor.execute('select pg_sleep(3600)')",
     )
-    assert interrupted(code) < 1
+    asleep = "select exists (select from pg_stat_activity where wait_event = 'PgSleep')"
+    interrupt(code, lambda: database.execute(asleep).fetchone()[0])
     assert database.execute("select count(*) from pg_stat_activity where query ~ '^select pg_sleep'").fetchone() == (0,)
 
 
 def test_ctrl_c_in_snowflake(configured: Path, sales: Sales) -> None:
-    sales.sandbox.fault("chunk", "delay", seconds=5, times=20)
     calls = [
         f"list(snowmelt.SnowflakeDataExtractor(manager).extract_table_chunks('{TABLE}'))",
         f"snowmelt.export_table('{TABLE}', None, 'export', manager)",
@@ -700,17 +701,17 @@ def test_ctrl_c_in_snowflake(configured: Path, sales: Sales) -> None:
     ]
     for call in calls:
         before = "manager.get_connection()"
-        assert interrupted(INTERRUPTED.format(manager="SnowflakeConnectionManager", before=before, call=call)) < 1, call
+        sales.sandbox.fault("chunk", "hold", times=-1)
+        code = INTERRUPTED.format(manager="SnowflakeConnectionManager", before=before, call=call)
+        interrupt(code, lambda: sales.sandbox.faults()[0]["fired"])
+        sales.sandbox.clear_faults()
     assert not list(configured.rglob("manifest.json"))
 
 
 def test_import_is_quick() -> None:
-    """Less than 150 ms, without pyarrow."""
-    done = python("import snowmelt, sys; assert 'pyarrow' not in sys.modules", "-X", "importtime")
-    assert done.returncode == 0, done.stderr
-    times = [line.split("|") for line in done.stderr.splitlines() if line.startswith("import time:")]
-    (total,) = [int(row[1]) for row in times if row[2].strip() == "snowmelt"]
-    assert total < 150_000
+    """What takes time to load is loaded when it is wanted."""
+    done = python("import snowmelt, sys; print(*sorted({'pyarrow', 'numpy', 'pandas', 'asyncio', 'ssl'} & set(sys.modules)))")
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr + done.stdout
 
 
 def test_the_stub_names_what_the_module_has() -> None:
@@ -762,7 +763,7 @@ def test_scripts(
 
     def script(name: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", f"pipeline.{name}"]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     done = script("export_data")
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from program import Project
 from snowmelt_sandbox.postgres import PrivatePostgres
+from snowmelt_sandbox.testing import PATIENCE
 from static_server import Result, StaticServer, arrow_chunk, column, lineitem
 
 from demo.demo import source_content, target_content
@@ -62,7 +63,7 @@ def peak_kb(project: Project, *arguments: str) -> int:
         env=project.variables(),
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -138,7 +139,7 @@ def test_more_chunks_are_on_their_way_than_are_worked_on(
             arrived += 1
             most = max(most, arrived)
             changed.notify_all()
-            changed.wait_for(lambda: most >= wanted, timeout=20)
+            changed.wait_for(lambda: most >= wanted, timeout=PATIENCE)
             arrived -= 1
 
     server.disturb = hold

@@ -23,7 +23,7 @@ KINDS = {
     "telemetry", "any",
 }  # fmt: skip
 ACTIONS = {
-    "status", "reset", "short", "truncate", "slow", "delay", "expire_url", "wrong_row_count", "corrupt",
+    "status", "reset", "short", "truncate", "slow", "delay", "hold", "expire_url", "wrong_row_count", "corrupt",
     "kill_session", "expire_session", "expire_master", "refuse_id_token", "error",
 }  # fmt: skip
 _PATHS = (
@@ -43,7 +43,10 @@ _PATHS = (
 
 @dataclass
 class Fault:
-    """One armed fault. ``after`` lets that many matches pass first; ``times`` -1 means for ever."""
+    """One armed fault. ``after`` lets that many matches pass first; ``times`` -1 means for ever.
+
+    ``hold`` keeps a request at the door until the faults are cleared or its client goes away.
+    """
 
     action: str
     match: str = "any"
@@ -102,6 +105,10 @@ class FaultStore:
         with self._lock:
             return [asdict(f) for f in self._faults]
 
+    def holds(self, fault: Fault) -> bool:
+        with self._lock:
+            return any(armed is fault for armed in self._faults)
+
     @property
     def armed(self) -> bool:
         return bool(self._faults)
@@ -149,12 +156,21 @@ class FaultLayer:
             return
         body = await _read_all(receive)
         fault = self._store.take(kind, chunk, body.decode("utf-8", "replace"))
+        if fault is not None and fault.action == "hold" and not await self._hold(fault, receive):
+            return
         receive = _replay(body, receive)
         if fault is None:
             await self._app(scope, receive, send)
             return
         scope["sandbox.fault"] = fault
         await self._fire(fault, scope, receive, send)
+
+    async def _hold(self, fault: Fault, receive: Receive) -> bool:
+        """Whether the client is still there at the end. Its body has been read: the next message says that it has gone."""
+        gone = asyncio.ensure_future(receive())
+        while self._store.holds(fault) and not gone.done():
+            await asyncio.wait([gone], timeout=0.01)
+        return not gone.done() and gone.cancel()
 
     async def _fire(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         action = fault.action

@@ -5,10 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+PATIENCE = 300  # seconds; only a failure takes them, on however busy a machine
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Waits for what has to happen, not for time to pass."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
 
 
 class Sandbox:
@@ -36,7 +48,7 @@ class Sandbox:
         process, self._process = self._process, None
         process.terminate()
         try:
-            code = process.wait(5)
+            code = process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
@@ -78,7 +90,7 @@ class Sandbox:
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json", **(headers or {})})
         request.method = method
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=60) as response:
+        with opener.open(request, timeout=PATIENCE) as response:
             return json.loads(response.read() or b"null")
 
     def stats(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import uuid
 from typing import Any
 
 import pyarrow as pa
-from snowmelt_sandbox.testing import Sandbox
+from snowmelt_sandbox.testing import PATIENCE, Sandbox
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -19,7 +19,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def get(url: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
     """Status and body as sent (no decompression)."""
     try:
-        with _OPENER.open(urllib.request.Request(url, headers=headers or {}), timeout=60) as response:
+        with _OPENER.open(urllib.request.Request(url, headers=headers or {}), timeout=PATIENCE) as response:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()

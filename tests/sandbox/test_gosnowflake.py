@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from orders import ROWS, orders_table
-from snowmelt_sandbox.testing import Sandbox
+from snowmelt_sandbox.testing import PATIENCE, Sandbox
 
 SOURCE = Path(__file__).parent / "gosnowflake_reader"
 
@@ -21,14 +21,14 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("go is not on PATH")
     program = tmp_path_factory.mktemp("go") / "reader"
     build = ["go", "build", "-tags", "minicore_disabled", "-o", str(program), "."]
-    subprocess.run(build, cwd=SOURCE, check=True, timeout=280)
+    subprocess.run(build, cwd=SOURCE, check=True, timeout=3 * PATIENCE)
     return program
 
 
 def run(reader: Path, server: Sandbox, query: str, home: Path) -> subprocess.CompletedProcess[str]:
     command = [str(reader), "-port", str(server.port), "-query", query]
     environment = {**os.environ, "HOME": str(home), "SNOWFLAKE_DISABLE_PLATFORM_DETECTION": "true"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False)
 
 
 def checksum(rows: list[tuple[str | None, ...]]) -> int:

@@ -6,7 +6,6 @@ import base64
 import gzip
 import json
 import threading
-import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 import snowflake.connector
 from orders import ROWS, connect
 from raw_client import RawClient
-from snowmelt_sandbox.testing import Sandbox
+from snowmelt_sandbox.testing import PATIENCE, Sandbox, until
 
 
 def rows(answer: dict) -> list[dict]:
@@ -160,18 +159,20 @@ def test_slow_statement_is_polled(slow: Sandbox, slow_client: RawClient) -> None
     while answer["code"] == "333333":
         answer = slow.request("GET", answer["data"]["getResultUrl"], None, slow_client.headers())
         polls += 1
-    assert rows(answer) == [{"W": "waited 0.6 seconds"}] and 2 <= polls <= 8
-    assert slow.stats()["async_polls"] >= 2
+    assert rows(answer) == [{"W": "waited 0.6 seconds"}] and polls >= 1
+    assert slow.stats()["async_polls"] >= polls - 1
 
 
 def test_async_execution(slow: Sandbox, slow_client: RawClient) -> None:
-    answer = slow_client.query("select system$wait(0.3)", asyncExec=True)
-    assert answer["code"] == "333334"
-    query_id = answer["data"]["queryId"]
-    status = f"/monitoring/queries/{query_id}"
-    assert slow.request("GET", status, None, slow_client.headers())["data"]["queries"][0]["status"] == "RUNNING"
-    time.sleep(0.5)
-    assert slow.request("GET", status, None, slow_client.headers())["data"]["queries"][0]["status"] == "SUCCESS"
+    def status(query_id: str) -> str:
+        answer = slow.request("GET", f"/monitoring/queries/{query_id}", None, slow_client.headers())
+        return answer["data"]["queries"][0]["status"]
+
+    endless = slow_client.query("select system$wait(3600)", asyncExec=True)
+    assert endless["code"] == "333334"
+    assert status(endless["data"]["queryId"]) == "RUNNING"
+    query_id = slow_client.query("select system$wait(0.3)", asyncExec=True)["data"]["queryId"]
+    until(lambda: status(query_id) == "SUCCESS")
     assert slow_client.result(query_id)["success"]
 
 
@@ -186,14 +187,14 @@ def test_connector_async(sandbox: Sandbox) -> None:
 ENDLESS = "select sum(sqrt(a.o_key * b.o_key + c.o_key)) from orders a, orders b, orders c"
 
 
-@pytest.mark.parametrize("sql", ["select system$wait(60)", ENDLESS])
+@pytest.mark.parametrize("sql", ["select system$wait(3600)", ENDLESS])
 def test_abort_ends_the_statement(sandbox: Sandbox, client: RawClient, sql: str) -> None:
     request_id = str(uuid.uuid4())
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(client.query, sql, request_id)
-        time.sleep(0.4)
+        until(lambda: sandbox.stats()["statements_running"] == 1)
         assert client.post("/queries/v1/abort-request?requestId=x", {"requestId": request_id})["success"]
-        answer = running.result(5)
+        answer = running.result(PATIENCE)
     assert (answer["code"], answer["data"]["sqlState"]) == ("000604", "57014")
     assert sandbox.stats()["statements_running"] == 0
     late = client.post("/queries/v1/abort-request?requestId=y", {"requestId": request_id})
@@ -203,25 +204,32 @@ def test_abort_ends_the_statement(sandbox: Sandbox, client: RawClient, sql: str)
 def test_abort_by_query_id_through_the_connector(sandbox: Sandbox) -> None:
     with connect(sandbox) as connection:
         cursor = connection.cursor()
-        threading.Timer(0.5, lambda: cursor.abort_query(sandbox.queries()[-1]["id"])).start()
-        started = time.monotonic()
+
+        def abort() -> None:
+            until(lambda: sandbox.stats()["statements_running"] == 1)
+            cursor.abort_query(sandbox.queries()[-1]["id"])
+
+        threading.Thread(target=abort).start()
         with pytest.raises(snowflake.connector.errors.ProgrammingError, match="000604"):
-            cursor.execute("select system$wait(30)")
-        assert time.monotonic() - started < 5
+            cursor.execute("select system$wait(3600)")
 
 
 def test_parallel_statements_in_one_session(data: Path) -> None:
     with Sandbox("--data", data) as server, connect(server) as connection, ThreadPoolExecutor(8) as pool:
-        started = time.monotonic()
 
         def run(number: int) -> tuple:
-            sql = f"select system$wait(0.5), count(*), {number} from orders where o_key <> {number}"
+            sql = f"select count(*), {number} from orders where o_key <> {number}"
             return connection.cursor().execute(sql).fetchone()
 
-        found = list(pool.map(run, range(8)))
-        assert time.monotonic() - started < 3
-        assert found == [("waited 0.5 seconds", ROWS - 1, n) for n in range(8)]
+        endless = [pool.submit(connection.cursor().execute, "select system$wait(3600)") for _ in range(7)]
+        until(lambda: server.stats()["statements_running"] == 7)
+        assert run(0) == (ROWS - 1, 0), "beside seven that do not end"
         stats = server.stats()
+        for query in server.queries():
+            if query["status"] == "RUNNING":
+                connection.cursor().abort_query(query["id"])
+        assert all(isinstance(future.exception(PATIENCE), snowflake.connector.errors.ProgrammingError) for future in endless)
+        assert list(pool.map(run, range(8))) == [(ROWS - 1, n) for n in range(8)]
         assert (stats["logins"]["password"], stats["peak_parallel_statements"]) == (1, 8)
 
 
