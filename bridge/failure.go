@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -184,11 +186,21 @@ var (
 func scrub(text string, secrets []string) string {
 	text = urlQuery.ReplaceAllString(text, "$1")
 	for _, secret := range secrets {
-		if len(secret) >= 3 { // shorter ones would cut ordinary words to pieces
-			text = strings.ReplaceAll(text, secret, "***")
+		if len(secret) < 3 { // shorter ones would cut ordinary words to pieces
+			continue
+		}
+		for _, form := range formsOf(secret) {
+			text = strings.ReplaceAll(text, form, "***")
 		}
 	}
 	return tokenInURL.ReplaceAllString(text, "$1***")
+}
+
+// formsOf are the ways in which a server may repeat a secret.
+func formsOf(secret string) []string {
+	quoted, _ := json.Marshal(secret)
+	return []string{secret, url.QueryEscape(secret), url.PathEscape(secret), strings.Trim(string(quoted), `"`),
+		base64.StdEncoding.EncodeToString([]byte(secret)), base64.URLEncoding.EncodeToString([]byte(secret))}
 }
 
 // answerFailure is the JSON text of an error.

@@ -104,3 +104,12 @@ func TestTheBrowserGetsNoSecrets(t *testing.T) {
 		}
 	}
 }
+
+func TestASecretIsMaskedInEveryFormAServerMayRepeat(t *testing.T) {
+	secret := `p@ss/"wörd" %1`
+	for _, form := range formsOf(secret) {
+		if got := scrub("before "+form+" after", []string{secret}); got != "before *** after" {
+			t.Errorf("%s: %s", form, got)
+		}
+	}
+}

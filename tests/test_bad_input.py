@@ -119,6 +119,13 @@ def proxy_refuses(work: Workplace) -> None:
     work.snowflake.update(proxy_host="127.0.0.1", proxy_port=free_port(), host="snowflake.invalid", protocol="https")
 
 
+def postgres_uri(uri: str) -> Callable[[Workplace], None]:
+    def change(work: Workplace) -> None:
+        work.postgres_uri = uri
+
+    return change
+
+
 def http_by_variable(work: Workplace) -> None:
     for key in ("host", "port", "protocol"):
         del work.snowflake[key]
@@ -255,6 +262,12 @@ CASES = [
         snowflake(protocol="http", host="127.example.com"),
     ),
     Case("plain http by a variable", 2, ["protocol", "in the clear", "SNOWFLAKE_PROTOCOL"], http_by_variable),
+    *(
+        Case(
+            f"password in a URI, {form}", 2, ["uri", "percent-encode"], postgres_uri(f"postgresql://ana:{password}@127.0.0.1/app")
+        )
+        for form, password in {"with an @": "p@c4nary", "with a slash": "1/c4nary", "with both": "p?@c4nary/x"}.items()
+    ),
     Case("protocol unknown", 2, ["protocol", "ftp", "https"], snowflake(protocol="ftp")),
     Case("key file missing", 2, ["private_key_file"], snowflake(authenticator="snowflake_jwt")),
     Case("unknown --table", 1, ["--table", "nothing"], command=["run", "--table", "nothing"]),
@@ -416,7 +429,7 @@ def test_bad_input(
     assert done.code == case.code, message
     for words in case.says:
         assert words.lower() in message.lower()
-    assert "Traceback" not in message and "terminate called" not in message
+    assert "Traceback" not in message and "terminate called" not in message and "c4nary" not in message
     for secret in ('snowmelt"', "not this one", "right", "wrong"):
         assert f'password = "{secret}' not in message
     assert "s3cret" not in message

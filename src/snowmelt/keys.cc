@@ -298,7 +298,7 @@ std::span<const Key<SnowflakeConfig>> keys<SnowflakeConfig>() {
       snowflake<&C::workload_identity_entra_resource>("workload_identity_entra_resource", "the driver's", "Azure only"),
       snowflake<&C::host>("host", "from the account", "only for a proxy or the sandbox"),
       snowflake<&C::port>("port", "443; 80 for `http`", "only for a proxy or the sandbox"),
-      snowflake<&C::protocol>("protocol", "", "`https`, or `http` for the sandbox"),
+      snowflake<&C::protocol>("protocol", "", "`https`; `http` is for a host on this machine (`localhost`, 127.0.0.0/8, `::1`)"),
       snowflake<&C::proxy_host>("proxy_host", "", "HTTP proxy"),
       snowflake<&C::proxy_port>("proxy_port", "none", "HTTP proxy"),
       snowflake<&C::proxy_user>("proxy_user", "", "HTTP proxy"),

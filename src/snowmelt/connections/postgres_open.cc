@@ -82,42 +82,6 @@ Settings settings_of(PQconninfoOption* options) {
   return settings;
 }
 
-// libpq ends the user's part at the first "@" and reads the rest of a password that holds one as host or database: those are
-// named in messages. Where an "@" stands behind the user's part and before the parameters, the URI says something else than
-// meant.
-bool has_stray_at(const std::string& uri) {
-  if (!uri.starts_with("postgresql://") && !uri.starts_with("postgres://")) return false;
-  std::string_view rest = std::string_view(uri).substr(uri.find("://") + 3);
-  if (const size_t end = rest.find_first_of("@/"); end != rest.npos && rest[end] == '@') rest.remove_prefix(end + 1);
-  return rest.substr(0, rest.find('?')).find('@') != rest.npos;
-}
-
-// Throws for an URI that libpq cannot read. libpq's own text quotes the URI, password and all: it is not repeated.
-Settings settings_of_uri(const PostgresConfig& config) {
-  if (config.uri.empty()) return {};
-  if (has_stray_at(config.uri.reveal())) {
-    throw ConfigurationError("postgres.uri_invalid", "[postgres] uri has an \"@\" outside its user's part",
-                             {.hint = "percent-encode special characters of user and password: @ is %40, / is %2F"});
-  }
-  char* problem = nullptr;
-  const PgOptionsHandle options(PQconninfoParse(config.uri.reveal().c_str(), &problem));
-  const PgMemoryHandle owned_problem(problem);
-  if (options) return settings_of(options.get());
-  throw ConfigurationError("postgres.uri_invalid",
-                           "[postgres] uri is not a connection URI or keyword string that libpq understands",
-                           {.hint = "write uri as postgresql://user@host:5432/dbname; percent-encode special characters"});
-}
-
-// What libpq makes of URI, service file, environment and defaults together, without any network: a wrong
-// target_session_attrs stops PQconnectStartParams after the settings are complete and before it connects.
-Settings effective_settings(Keywords words) {
-  words.add("target_session_attrs", "none-this-only-asks-for-the-settings");
-  const PgConnectionHandle probe(words.start());
-  if (!probe) throw std::bad_alloc();
-  const PgOptionsHandle options(PQconninfo(probe.get()));
-  return settings_of(options.get());
-}
-
 std::string setting(const Settings& settings, std::string_view name) {
   const auto found = settings.find(name);
   return found == settings.end() ? std::string() : found->second;
@@ -132,6 +96,44 @@ std::vector<std::string> split_hosts(const std::string& list) {
     begin = comma + 1;
   }
   return hosts;
+}
+
+[[noreturn]] void throw_bad_uri(const std::string& why) {
+  throw ConfigurationError("postgres.uri_invalid", "[postgres] uri " + why,
+                           {.hint = "write uri as postgresql://user@host:5432/dbname; percent-encode special characters "
+                                    "(@ as %40, / as %2F, % as %25), or give the password by itself: [postgres] password"});
+}
+
+// A password with a bare @ or / ends too early for libpq: its tail becomes a host, a port or a database, which messages name.
+bool splits_a_password(const std::string& uri, const Settings& parsed) {
+  if (!uri.starts_with("postgresql://") && !uri.starts_with("postgres://")) return false;
+  for (const std::string& host : split_hosts(setting(parsed, "host"))) {
+    if (host.find('@', 1) != std::string::npos) return true;
+  }
+  const size_t slash = uri.find('/', uri.find("://") + 3);
+  return slash != std::string::npos && uri.substr(slash, uri.find('?', slash) - slash).find('@') != std::string::npos;
+}
+
+// Throws for an URI that libpq cannot read. libpq's own text quotes the URI, password and all: it is not repeated.
+Settings settings_of_uri(const PostgresConfig& config) {
+  if (config.uri.empty()) return {};
+  char* problem = nullptr;
+  const PgOptionsHandle options(PQconninfoParse(config.uri.reveal().c_str(), &problem));
+  const PgMemoryHandle owned_problem(problem);
+  if (!options) throw_bad_uri("is not a connection URI or keyword string that libpq understands");
+  Settings parsed = settings_of(options.get());
+  if (splits_a_password(config.uri.reveal(), parsed)) throw_bad_uri("has an @ that is not where a host begins");
+  return parsed;
+}
+
+// What libpq makes of URI, service file, environment and defaults together, without any network: a wrong
+// target_session_attrs stops PQconnectStartParams after the settings are complete and before it connects.
+Settings effective_settings(Keywords words) {
+  words.add("target_session_attrs", "none-this-only-asks-for-the-settings");
+  const PgConnectionHandle probe(words.start());
+  if (!probe) throw std::bad_alloc();
+  const PgOptionsHandle options(PQconninfo(probe.get()));
+  return settings_of(options.get());
 }
 
 bool leaves_the_machine(const Settings& effective) {

@@ -113,6 +113,8 @@ std::vector<SnowflakeColumn> row_type() {
 SnowflakeConfig test_config() {
   SnowflakeConfig config;
   config.account = "test";
+  config.host = "127.0.0.1";
+  config.protocol = "http";  // as the chunks of these tests
   config.user = "test";
   config.password = Secret("test");
   return config;
