@@ -9,6 +9,7 @@ namespace {
 // ndim, has-null, element OID, size, lower bound.
 constexpr uint32_t kArrayHeader = 20;
 constexpr uint32_t kEmptyArrayHeader = 12;
+constexpr uint64_t kArrayBytesMax = 0x3fffffff;  // a field ends below 1 GB
 
 // The elements of a block's rows as one block of their own. NULL lists may still span elements: those are encoded for
 // nothing, which is rare and harmless.
@@ -43,7 +44,13 @@ void measure_array(const EncoderColumn& column, const ColumnBlock& block, uint32
       [&](int64_t i) {
         const auto begin = scratch.sizes.begin() + (elements.offsets[i] - elements.first);
         const auto end = scratch.sizes.begin() + (elements.offsets[i + 1] - elements.first);
-        sizes[i] += kFieldHeader + (begin == end ? kEmptyArrayHeader : kArrayHeader) + std::accumulate(begin, end, 0u);
+        const uint64_t bytes = (begin == end ? kEmptyArrayHeader : kArrayHeader) + std::accumulate(begin, end, uint64_t{0});
+        if (bytes > kArrayBytesMax) {
+          throw_value_error(column, block.row_number(i), "copy.row_too_large",
+                            "the list is larger than the 1 GB that PostgreSQL takes",
+                            "leave the column out with query = \"select …\"");
+        }
+        sizes[i] += kFieldHeader + static_cast<uint32_t>(bytes);
       },
       [&](int64_t i) { sizes[i] += kFieldHeader; });
 }

@@ -222,6 +222,16 @@ std::shared_ptr<arrow::ArrayData> null_out_of_range(const EncoderColumn& column,
   return mended;
 }
 
+std::shared_ptr<arrow::Array> decoded(const arrow::Array& values, const std::shared_ptr<arrow::DataType>& type,
+                                      const std::string& column) {
+  arrow::compute::CastOptions options = arrow::compute::CastOptions::Safe(type);
+  options.allow_invalid_utf8 = true;  // the codec looks at texts, and names the row
+  auto cast = arrow::compute::Cast(values, type, options);
+  if (cast.ok()) return std::move(cast).ValueUnsafe();
+  throw ValueError("copy.not_decoded", "the values cannot be read: " + cast.status().message(),
+                   {.where = "column " + column, .hint = "leave the column out with drop = [\"…\"], or mend the file"});
+}
+
 }  // namespace
 
 BatchAdapter::BatchAdapter(const arrow::Schema& file, const std::vector<SourceColumn>& source, const ColumnRules& rules) {
@@ -291,7 +301,7 @@ std::shared_ptr<arrow::RecordBatch> BatchAdapter::adapt(const arrow::RecordBatch
     if (column.form == Form::plain)
       columns.push_back(data);
     else if (column.form == Form::decoded)
-      columns.push_back(take(arrow::compute::Cast(*arrow::MakeArray(data), column.type))->data());
+      columns.push_back(decoded(*arrow::MakeArray(data), column.type, source_[c].name)->data());
     else
       columns.push_back(json_texts(*arrow::MakeArray(data), source_[c].name, first_row)->data());
   }

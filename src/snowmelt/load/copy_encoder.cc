@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
+#include <numeric>
 #include <optional>
 
 #include "snowmelt/error.h"
@@ -14,6 +16,9 @@ namespace {
 constexpr size_t kBlockBytes = 256 * 1024;
 constexpr int64_t kBlockRowsMax = 1024;
 constexpr int64_t kBlockRowsMin = 16;
+// A block of the same text of 400 KB a thousand times is 400 MB, though its dictionary is small: it is cut where it has this
+// much.
+constexpr uint64_t kBlockBytesMax = 4 << 20;
 // One COPY message, and one row in the server's memory, ends below 1 GiB.
 constexpr uint64_t kRowBytesMax = 0x3fffffff;
 
@@ -60,45 +65,70 @@ std::string_view CopyEncoder::header() { return kHeader; }
 std::string_view CopyEncoder::trailer() { return kTrailer; }
 
 void CopyEncoder::encode(const arrow::RecordBatch& batch, int64_t first_row, CopyBuffer& out) {
-  for (int64_t begin = 0; begin < batch.num_rows();) {
-    const auto fitting = static_cast<int64_t>(kBlockBytes / std::max<size_t>(row_bytes_, 1));
-    const int64_t rows = std::min(batch.num_rows() - begin, std::clamp(fitting, kBlockRowsMin, kBlockRowsMax));
-    const size_t before = out.size();
-    encode_block(batch, begin, rows, first_row + begin, out);
-    row_bytes_ = (out.size() - before) / static_cast<size_t>(rows);
-    begin += rows;
-  }
+  encode(batch, 0, first_row, std::numeric_limits<size_t>::max(), out);
 }
 
-void CopyEncoder::encode_block(const arrow::RecordBatch& batch, int64_t begin, int64_t rows, int64_t first_row, CopyBuffer& out) {
+int64_t CopyEncoder::encode(const arrow::RecordBatch& batch, int64_t begin, int64_t first_row, size_t enough, CopyBuffer& out) {
+  while (begin < batch.num_rows() && out.size() < enough) {
+    const auto fitting = static_cast<int64_t>(kBlockBytes / std::max<size_t>(row_bytes_, 1));
+    const int64_t least = row_bytes_ > kBlockBytes ? 1 : kBlockRowsMin;
+    const int64_t rows = std::min(batch.num_rows() - begin, std::clamp(fitting, least, kBlockRowsMax));
+    const size_t before = out.size();
+    const int64_t taken = encode_block(batch, begin, rows, first_row + begin, out);
+    row_bytes_ = (out.size() - before) / static_cast<size_t>(taken);
+    begin += taken;
+  }
+  return begin;
+}
+
+namespace {
+
+const ColumnCodec& codec_of(const EncoderColumn& column, const ColumnBlock& block) {
+  return block.data.type->id() == arrow::Type::DICTIONARY ? dictionary_codec() : *column.codec;
+}
+
+ColumnBlock block_of(const EncoderColumn& column, const arrow::RecordBatch& batch, int64_t begin, int64_t rows,
+                     int64_t first_row) {
+  const arrow::ArrayData& data = *batch.column_data(column.field);
+  return {.data = data, .begin = data.offset + begin, .rows = rows, .first_row = first_row};
+}
+
+[[noreturn]] void refuse_row(const EncoderColumn& column, int64_t row) {
+  throw_value_error(column, row, "copy.row_too_large", "with this value the row is larger than the 1 GB that PostgreSQL takes",
+                    "leave the row's largest column out with query = \"select …\"");
+}
+
+}  // namespace
+
+// Each column adds less than 3 GB to a row that has less than 1 GB, so that 32 bits do not overflow before it is seen.
+void CopyEncoder::measure_block(const arrow::RecordBatch& batch, int64_t begin, int64_t rows, int64_t first_row) {
   std::fill_n(sizes_.begin(), rows, uint32_t{2});  // the field count
-  const auto block_of = [&](const EncoderColumn& column) {
-    const arrow::ArrayData& data = *batch.column_data(column.field);
-    return ColumnBlock{.data = data, .begin = data.offset + begin, .rows = rows, .first_row = first_row};
-  };
-  const auto codec_of = [](const EncoderColumn& column, const ColumnBlock& block) -> const ColumnCodec& {
-    return block.data.type->id() == arrow::Type::DICTIONARY ? dictionary_codec() : *column.codec;
-  };
   std::optional<ValueError> refused;
   for (size_t c = 0; c < columns_.size(); ++c) {
-    const ColumnBlock block = block_of(columns_[c]);
+    const ColumnBlock block = block_of(columns_[c], batch, begin, rows, first_row);
     try {
       require_not_null(columns_[c], block);
       codec_of(columns_[c], block).measure(columns_[c], block, sizes_.data(), scratch_[c]);
+      const auto largest = std::max_element(sizes_.begin(), sizes_.begin() + rows);
+      if (*largest > kRowBytesMax) refuse_row(columns_[c], block.row_number(largest - sizes_.begin()));
     } catch (const ValueError& offender) {  // each column's first offender of this block is named in one breath
       refused ? refused->add_offender(offender) : void(refused.emplace(offender));
     }
   }
   if (refused) throw *refused;
+}
 
+int64_t CopyEncoder::encode_block(const arrow::RecordBatch& batch, int64_t begin, int64_t rows, int64_t first_row,
+                                  CopyBuffer& out) {
+  measure_block(batch, begin, rows, first_row);
   uint64_t total = 0;
   for (int64_t i = 0; i < rows; ++i) {
-    if (sizes_[i] > kRowBytesMax) {
-      throw ValueError(
-          "copy.row_too_large", "the row is larger than the 1 GB that PostgreSQL takes in one row",
-          {.where = fmt::format("row {}", first_row + i), .hint = "leave its largest column out with query = \"select …\""});
-    }
     total += sizes_[i];
+    if (total <= kBlockBytesMax || i == 0) continue;
+    rows = i;
+    measure_block(batch, begin, rows, first_row);
+    total = std::accumulate(sizes_.begin(), sizes_.begin() + rows, uint64_t{0});
+    break;
   }
 
   uint8_t* at = out.extend(total);
@@ -108,9 +138,10 @@ void CopyEncoder::encode_block(const arrow::RecordBatch& batch, int64_t begin, i
     at += sizes_[i];
   }
   for (size_t c = 0; c < columns_.size(); ++c) {
-    const ColumnBlock block = block_of(columns_[c]);
+    const ColumnBlock block = block_of(columns_[c], batch, begin, rows, first_row);
     codec_of(columns_[c], block).write(columns_[c], block, positions_.data(), scratch_[c]);
   }
+  return rows;
 }
 
 }  // namespace snowmelt

@@ -18,6 +18,7 @@ class CopyBuffer {
  public:
   std::span<const char> bytes() const { return {reinterpret_cast<const char*>(data_.get()), size_}; }
   size_t size() const { return size_; }
+  size_t capacity() const { return capacity_; }
   void clear() { size_ = 0; }
   // Makes room for `n` more bytes, counts them as written and returns where they go.
   uint8_t* extend(size_t n);
@@ -37,14 +38,19 @@ class CopyEncoder {
   static std::string_view header();
   static std::string_view trailer();
 
-  // Appends every row of `batch`, whose fields are those the columns were made for. `first_row` is the number of its first row
-  // in the table, from 1. Throws ValueError naming column and row.
+  // Appends rows of `batch` from `begin` on, whose fields are those the columns were made for, until `out` has `enough` bytes or
+  // the batch ends; gives the row to go on with. `first_row` is the number of the batch's first row in the table, from 1. Throws
+  // ValueError naming column and row.
+  int64_t encode(const arrow::RecordBatch& batch, int64_t begin, int64_t first_row, size_t enough, CopyBuffer& out);
+  // All of it.
   void encode(const arrow::RecordBatch& batch, int64_t first_row, CopyBuffer& out);
 
   const std::vector<EncoderColumn>& columns() const { return columns_; }
 
  private:
-  void encode_block(const arrow::RecordBatch& batch, int64_t begin, int64_t rows, int64_t first_row, CopyBuffer& out);
+  // Gives how many of the rows it took: fewer where they turn out large.
+  int64_t encode_block(const arrow::RecordBatch& batch, int64_t begin, int64_t rows, int64_t first_row, CopyBuffer& out);
+  void measure_block(const arrow::RecordBatch& batch, int64_t begin, int64_t rows, int64_t first_row);
 
   std::vector<EncoderColumn> columns_;
   std::vector<CodecScratch> scratch_;

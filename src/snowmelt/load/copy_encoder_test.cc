@@ -358,6 +358,36 @@ TEST(CopyEncoder, DictionariesGiveTheBytesOfTheirValues) {
       encode_one(texts({"00112233-4455-6677-8899-aabbccddeeff", "00112233-4455-6677-8899-aabbccddeeff"}), target_type("uuid")));
 }
 
+TEST(CopyEncoder, GivesWhatIsEnoughHoweverLargeTheRowsAre) {
+  const std::string large(300'000, 'x');
+  const auto array = as_dictionary(texts({"small", large}), std::vector<int>(1'000, 1));
+  const auto batch = arrow::RecordBatch::Make(arrow::schema({arrow::field("c", array->type())}), array->length(), {array});
+  CopyEncoder encoder(encoder_for(arrow::schema({arrow::field("c", arrow::utf8())}), {target_type("text")}));
+  int64_t rows = 0;
+  size_t bytes = 0;
+  while (rows < batch->num_rows()) {
+    CopyBuffer buffer;
+    rows = encoder.encode(*batch, rows, 1, 1 << 20, buffer);
+    bytes += buffer.size();
+    ASSERT_LE(buffer.size(), 6u << 20);
+    ASSERT_EQ(buffer.bytes().back(), 'x');
+  }
+  EXPECT_EQ(rows, 1'000);
+  EXPECT_EQ(bytes, 1'000 * (large.size() + 6));
+}
+
+TEST(CopyEncoder, ExponentsBeyondAllNumbersAreRefused) {
+  for (const char* text :
+       {"1e9223372036854775807", "1e-9223372036854775808", "12.5e9223372036854775806", "1e99999999999999999999"}) {
+    try {
+      encode_one(texts({text}), target_type("numeric"), "DECFLOAT");
+      ADD_FAILURE() << text;
+    } catch (const ValueError& error) {
+      EXPECT_EQ(error.code(), "copy.not_a_number");
+    }
+  }
+}
+
 TEST(CopyEncoder, ADictionaryThatChangesIsMadeAnew) {
   const auto columns = encoder_for(arrow::schema({arrow::field("c", arrow::utf8())}), {target_type("text")});
   CopyEncoder encoder(columns);

@@ -1,6 +1,7 @@
 // Few distinct values, many rows: the fields of a dictionary's entries are made once and copied by index.
 #include <arrow/array/builder_binary.h>
 
+#include <limits>
 #include <numeric>
 
 #include "snowmelt/error.h"
@@ -17,6 +18,8 @@ void make_fields(const EncoderColumn& column, const std::shared_ptr<arrow::Array
   const ColumnBlock block{.data = *dictionary, .begin = dictionary->offset, .rows = dictionary->length};
   scratch.sizes.assign(entries, 0);
   column.codec->measure(column, block, scratch.sizes.data(), *scratch.child);
+  if (std::accumulate(scratch.sizes.begin(), scratch.sizes.end(), uint64_t{0}) > std::numeric_limits<uint32_t>::max())
+    throw ValueError("copy.batch_too_large", "a dictionary of 4 GB");  // its rows one by one, then
   scratch.starts.resize(entries + 1);
   scratch.starts[0] = 0;
   std::inclusive_scan(scratch.sizes.begin(), scratch.sizes.end(), scratch.starts.begin() + 1);

@@ -5,9 +5,13 @@
 namespace snowmelt {
 namespace {
 
-// Three buffers of about 2 MB bridge the server's pauses (a WAL flush takes some ms); more only costs memory.
+// Three buffers of about 1 MB bridge the server's pauses (a WAL flush takes some ms); more only costs memory. Of rows that fill
+// these bytes one by one, one buffer is sent while the next is made.
 constexpr size_t kBuffersAhead = 3;
 constexpr size_t kBufferBytes = 1 << 20;
+constexpr size_t kBytesAhead = 8 << 20;
+
+[[noreturn]] void throw_stopped() { throw Interrupted("load.stopped", "the load was stopped; nothing of it stays"); }
 
 }  // namespace
 
@@ -31,9 +35,11 @@ std::unique_ptr<CopyBuffer> EncoderThread::next() {
 }
 
 void EncoderThread::recycle(std::unique_ptr<CopyBuffer> buffer) {
-  buffer->clear();
   std::lock_guard lock(mutex_);
-  empty_.push_back(std::move(buffer));
+  bytes_ahead_ -= buffer->size();
+  buffer->clear();
+  if (buffer->capacity() <= kBytesAhead) empty_.push_back(std::move(buffer));
+  changed_.notify_all();
 }
 
 void EncoderThread::work() {
@@ -70,15 +76,18 @@ void EncoderThread::encode_file(PartFeed::Item& item) {
     auto buffer = empty_buffer();
     while (const auto batch = item.reader->next()) {
       if (!job_.parts.wanted(item.first_row)) return;
-      if (job_.options.stop.stop_requested()) throw Interrupted("load.stopped", "the load was stopped; nothing of it stays");
+      if (job_.options.stop.stop_requested()) throw_stopped();
       const auto adapted = apply_policies(plan_->columns, job_.options, plan_->adapter.adapt(*batch, row), row, job_.policies);
-      encoder_->encode(*adapted, row, *buffer);
+      for (int64_t next = 0; next < adapted->num_rows();) {
+        if (job_.options.stop.stop_requested()) throw_stopped();
+        next = encoder_->encode(*adapted, next, row, kBufferBytes, *buffer);
+        if (buffer->size() < kBufferBytes) continue;
+        put(std::move(buffer));
+        buffer = empty_buffer();
+      }
       row += batch->num_rows();
       rows_ += batch->num_rows();
       if (job_.options.progress != nullptr) job_.options.progress->rows_loaded += batch->num_rows();
-      if (buffer->size() < kBufferBytes) continue;
-      put(std::move(buffer));
-      buffer = empty_buffer();
     }
     if (buffer->size() != 0) put(std::move(buffer));
   } catch (Error& error) {
@@ -89,8 +98,12 @@ void EncoderThread::encode_file(PartFeed::Item& item) {
 
 void EncoderThread::put(std::unique_ptr<CopyBuffer> buffer) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return filled_.size() < kBuffersAhead || abandoned_; });
+  const auto fits = [&] {
+    return filled_.size() < kBuffersAhead && (bytes_ahead_ == 0 || bytes_ahead_ + buffer->size() <= kBytesAhead);
+  };
+  changed_.wait(lock, [&] { return fits() || abandoned_; });
   if (abandoned_) throw Interrupted("load.abandoned", "the connection has given up");
+  bytes_ahead_ += buffer->size();
   filled_.push_back(std::move(buffer));
   changed_.notify_all();
 }

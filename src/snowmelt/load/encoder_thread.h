@@ -54,6 +54,7 @@ class EncoderThread {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::unique_ptr<CopyBuffer>> filled_;
+  size_t bytes_ahead_ = 0;  // of the filled ones, and of those given out
   std::deque<std::unique_ptr<CopyBuffer>> empty_;
   std::exception_ptr error_;
   bool done_ = false;

@@ -21,6 +21,7 @@ constexpr uint64_t kFourGroups = 10'000'000'000'000'000;  // four base-10000 dig
 constexpr uint64_t kPowers[] = {1, 10, 100, 1'000, 10'000};
 constexpr int kScaleMax = 16'383;  // NUMERIC_DSCALE_MAX
 constexpr int kWeightMax = 32'767;
+constexpr int64_t kExponentMax = 1'000'000'000;  // as written; far beyond both, and sums with a text's length stay exact
 // 77 decimal digits of 256 bits: 20 groups and one for the scale's remainder.
 constexpr size_t kGroupsMax = 22;
 constexpr size_t kFieldMax = kFieldHeader + kNumericHeader + 2 * kGroupsMax;
@@ -253,7 +254,7 @@ bool parse_decimal(std::string_view text, DecimalText& out) {
     ++at;
     if (at < text.size() && text[at] == '+') ++at;
     const auto [end, problem] = std::from_chars(text.data() + at, text.data() + text.size(), written_exponent);
-    if (problem != std::errc()) return false;
+    if (problem != std::errc() || written_exponent > kExponentMax || written_exponent < -kExponentMax) return false;
     at = static_cast<size_t>(end - text.data());
   }
   if (!any || at != text.size()) return false;

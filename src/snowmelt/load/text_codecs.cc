@@ -1,11 +1,11 @@
 // Values whose length is their own: text, JSON, bytes, UUIDs.
-#include <arrow/util/utf8.h>
 #include <fmt/format.h>
 
 #include <cstring>
 
 #include "snowmelt/load/column_codec.h"
 #include "snowmelt/storage/json_text.h"
+#include "snowmelt/storage/utf8.h"
 
 namespace snowmelt {
 namespace {
@@ -27,8 +27,6 @@ const uint8_t* bytes_of(const ColumnBlock& block) {
                     "set on_nul = \"strip\" or \"replace\" for the table, or load into a bytea column");
 }
 
-bool valid_text(const uint8_t* text, size_t bytes) { return arrow::util::ValidateUTF8(text, static_cast<int64_t>(bytes)); }
-
 // Looks again, value by value, for the one that the scan of the whole block tripped over.
 template <typename Offset>
 void find_bad_text(const EncoderColumn& column, const ColumnBlock& block) {
@@ -40,7 +38,7 @@ void find_bad_text(const EncoderColumn& column, const ColumnBlock& block) {
         const uint8_t* value = text + offsets[i];
         const auto bytes = static_cast<size_t>(offsets[i + 1] - offsets[i]);
         if (std::memchr(value, 0, bytes) != nullptr) refuse_nul(column, block.row_number(i));
-        if (!valid_text(value, bytes)) {
+        if (!is_utf8(value, static_cast<int64_t>(bytes))) {
           throw_value_error(column, block.row_number(i), "copy.invalid_utf8", "the text is not valid UTF-8",
                             "load into a bytea column, or mend the file");
         }
@@ -48,18 +46,13 @@ void find_bad_text(const EncoderColumn& column, const ColumnBlock& block) {
       [](int64_t) {});
 }
 
-// One scan a block instead of one a value. Values that are halves of a character would pass it together, so no value may begin
-// inside one.
+// One scan a block instead of one a value.
 template <typename Offset>
 void check_text(const EncoderColumn& column, const ColumnBlock& block) {
   const Offset* offsets = values_of<Offset>(block);
   const uint8_t* text = bytes_of<Offset>(block);
-  const uint8_t* begin = text + offsets[0];
   const auto bytes = static_cast<size_t>(offsets[block.rows] - offsets[0]);
-  bool good = std::memchr(begin, 0, bytes) == nullptr && valid_text(begin, bytes);
-  for (int64_t i = 1; good && i < block.rows; ++i) {
-    if (offsets[i] < offsets[block.rows] && (text[offsets[i]] & 0xC0) == 0x80) good = false;
-  }
+  const bool good = std::memchr(text + offsets[0], 0, bytes) == nullptr && are_utf8(text, offsets, block.rows);
   if (!good) find_bad_text<Offset>(column, block);
 }
 
@@ -240,17 +233,9 @@ inline constexpr ColumnCodec kUuidText{&measure_uuid_text<Offset>, &write_uuid_t
 
 bool is_fixed_bytes(const arrow::DataType& from) { return from.id() == arrow::Type::FIXED_SIZE_BINARY; }
 
-// Arrow's checker fills its tables once.
-const bool kUtf8Ready = [] {
-  arrow::util::InitializeUTF8();
-  return true;
-}();
-
 }  // namespace
 
-const ColumnCodec* text_codec(const arrow::DataType& from) {
-  return kUtf8Ready ? variable_codec<Content::text>(from.id()) : nullptr;
-}
+const ColumnCodec* text_codec(const arrow::DataType& from) { return variable_codec<Content::text>(from.id()); }
 const ColumnCodec* jsonb_codec(const arrow::DataType& from) { return variable_codec<Content::jsonb>(from.id()); }
 
 const ColumnCodec* binary_codec(const arrow::DataType& from) {

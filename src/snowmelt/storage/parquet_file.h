@@ -56,7 +56,10 @@ class ParquetPartWriter {
 std::string parquet_type_text(const arrow::Field& field);
 
 struct PartReaderOptions {
-  int64_t batch_rows = 0;  // 0: 16,384, fewer for many columns
+  int64_t batch_rows = 0;  // 0: some megabytes' worth, at most 16,384
+  // Bytes for what is decoded, together with the batches given out; 0: default_memory_limit(). A page or a row that needs more is
+  // tried with twice that limit, then refused.
+  int64_t memory_limit = 0;
   // utf8 columns that the file keeps as dictionaries throughout come as dictionary<int32, utf8>; schema() says utf8 all the same.
   bool dictionaries = false;
 };
@@ -84,7 +87,7 @@ class ParquetPartReader {
   std::vector<int64_t> row_group_rows() const;
   // next() gives these row groups only, [begin, end). Before the first next().
   void select_row_groups(int begin, int end);
-  // nullptr at the end.
+  // nullptr at the end. Throws FileError for a damaged file, and for a row beyond the memory limit.
   std::shared_ptr<arrow::RecordBatch> next();
 
  private:

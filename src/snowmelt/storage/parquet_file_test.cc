@@ -3,6 +3,7 @@
 #include <arrow/compute/api.h>
 #include <arrow/extension/json.h>
 #include <arrow/io/file.h>
+#include <arrow/util/byte_size.h>
 #include <gtest/gtest.h>
 #include <parquet/arrow/writer.h>
 
@@ -276,6 +277,90 @@ TEST(ParquetFile, extension_types_of_other_writers_become_their_storage) {
   const auto batch = reader.next();
   ASSERT_TRUE(batch);
   EXPECT_EQ(batch->column(0)->type_id(), arrow::Type::STRING);
+  EXPECT_TRUE(batch->ValidateFull().ok());
+}
+
+constexpr int64_t kMemory = 64 << 20;
+
+// One row group of ids and texts, the same text `large` in all rows from `first_large` on: a file of some kilobytes.
+fs::path write_texts(const TestDirectory& directory, int64_t rows, int64_t first_large, const std::string& large) {
+  arrow::Int64Builder ids;
+  arrow::StringDictionary32Builder texts;
+  for (int64_t i = 0; i < rows; ++i) {
+    EXPECT_TRUE(ids.Append(i).ok());
+    EXPECT_TRUE(texts.Append(i < first_large ? "small" : large).ok());
+  }
+  const auto table = arrow::Table::Make(
+      arrow::schema({arrow::field("id", arrow::int64()), arrow::field("text", arrow::dictionary(arrow::int32(), arrow::utf8()))}),
+      {ids.Finish().ValueOrDie(), texts.Finish().ValueOrDie()});
+  const fs::path file = directory.path() / "texts.parquet";
+  const auto properties = parquet::WriterProperties::Builder().compression(parquet::Compression::ZSTD)->build();
+  EXPECT_TRUE(parquet::arrow::WriteTable(*table, arrow::default_memory_pool(),
+                                         arrow::io::FileOutputStream::Open(file.string()).ValueOrDie(), rows, properties)
+                  .ok());
+  return file;
+}
+
+struct TextsRead {
+  int64_t rows = 0;
+  int64_t large = 0;
+  int64_t most_bytes = 0;  // of one batch
+  bool in_order = true;
+};
+
+TextsRead read_texts(const fs::path& file) {
+  ParquetPartReader reader(file, std::nullopt, "", {.memory_limit = kMemory});
+  TextsRead read;
+  while (const auto batch = reader.next()) {
+    const auto& ids = static_cast<const arrow::Int64Array&>(*batch->column(0));
+    const auto& texts = static_cast<const arrow::StringArray&>(*batch->column(1));
+    for (int64_t i = 0; i < batch->num_rows(); ++i) {
+      read.in_order = read.in_order && ids.Value(i) == read.rows + i;
+      read.large += texts.value_length(i) > 5 ? 1 : 0;
+    }
+    read.rows += batch->num_rows();
+    read.most_bytes = std::max(read.most_bytes, arrow::util::TotalBufferSize(*batch));
+  }
+  return read;
+}
+
+TEST(ParquetFile, batches_are_cut_by_bytes) {
+  const TestDirectory directory;
+  const TextsRead read = read_texts(write_texts(directory, 2'000, 0, std::string(200'000, 'x')));
+  EXPECT_EQ(read.rows, 2'000);
+  EXPECT_EQ(read.large, 2'000);
+  EXPECT_TRUE(read.in_order);
+  EXPECT_LE(read.most_bytes, 32 << 20);
+}
+
+TEST(ParquetFile, large_rows_after_small_ones_are_read_again_in_shorter_batches) {
+  const TestDirectory directory;
+  const TextsRead read = read_texts(write_texts(directory, 40'000, 38'000, std::string(200'000, 'x')));
+  EXPECT_EQ(read.rows, 40'000);
+  EXPECT_EQ(read.large, 2'000);
+  EXPECT_TRUE(read.in_order) << "no row is lost or there twice";
+  EXPECT_LE(read.most_bytes, kMemory);
+}
+
+TEST(ParquetFile, a_row_beyond_the_memory_is_refused_by_number) {
+  const TestDirectory directory;
+  const fs::path file = write_texts(directory, 10, 9, std::string(150 << 20, 'x'));
+  try {
+    read_texts(file);
+    ADD_FAILURE() << "it was read";
+  } catch (const FileError& error) {
+    EXPECT_EQ(error.code(), "parquet.too_large");
+    EXPECT_EQ(error.where(), file.string());
+  }
+}
+
+TEST(ParquetFile, batches_outlive_their_reader) {
+  const TestDirectory directory;
+  std::shared_ptr<arrow::RecordBatch> batch;
+  {
+    ParquetPartReader reader(write_texts(directory, 10, 5, "large"), std::nullopt, "");
+    batch = reader.next();
+  }
   EXPECT_TRUE(batch->ValidateFull().ok());
 }
 

@@ -1,6 +1,7 @@
 #include <arrow/buffer.h>
 #include <arrow/extension_type.h>
 #include <arrow/io/interfaces.h>
+#include <arrow/util/byte_size.h>
 #include <parquet/arrow/reader.h>
 #include <parquet/encryption/encryption.h>
 #include <parquet/file_reader.h>
@@ -10,7 +11,9 @@
 #include <nlohmann/json.hpp>
 
 #include "snowmelt/error.h"
+#include "snowmelt/machine_limits.h"
 #include "snowmelt/storage/durable_file.h"
+#include "snowmelt/storage/limited_pool.h"
 #include "snowmelt/storage/parquet_file.h"
 
 namespace snowmelt {
@@ -25,6 +28,12 @@ constexpr int64_t kBatchRowsMax = 16 << 10;
 constexpr int64_t kBatchRowsMin = 1 << 10;
 constexpr int64_t kBatchValuesMax = 256 << 10;
 constexpr const char* kPasswordHint = "set SNOWMELT_PASSWORD to the password of the export (in Python: the password argument)";
+// Rows are a batch by their bytes. What a file says of its bytes is little where texts are dictionaries or share their
+// beginnings, so the first batch is short and the next ones are made by what was decoded.
+constexpr int64_t kBatchBytes = 8 << 20;
+constexpr int64_t kFirstBatchRows = 64;
+constexpr int64_t kGrowth = 4;
+constexpr int64_t kMemoryLimitMin = 64 << 20;
 constexpr size_t kMagicBytes = 4;
 constexpr int64_t kFileBytesMin = 12;  // magic, footer length, magic
 
@@ -241,6 +250,8 @@ std::vector<int> dictionary_columns(const parquet::FileMetaData& metadata) {
 }  // namespace
 
 struct ParquetPartReader::Impl {
+  LimitedPool::Owner pool;
+  int64_t memory_limit = 0;  // of the reader; the pool's own is raised for a single row
   fs::path file;
   std::shared_ptr<InputFileView> input;
   bool encrypted = false;
@@ -251,6 +262,11 @@ struct ParquetPartReader::Impl {
   std::vector<SourceColumn> columns;
   int64_t rows = 0;
   int64_t rows_read = 0;
+  int groups_end = 0;     // of those selected
+  int64_t skip_rows = 0;  // read already, before the memory was short
+  bool sized_by_bytes = true;
+  int64_t batch_rows = 0;  // of the next batch
+  int64_t batch_rows_max = 0;
   bool hybrid_calendar = false;
   // INT96 is read twice: as microseconds, which reach every year, and as nanoseconds, whose digits below the microsecond are
   // right even where they wrap.
@@ -283,7 +299,7 @@ struct ParquetPartReader::Impl {
   }
 
   parquet::ReaderProperties reader_properties(const std::optional<Secret>& password, const std::string& salt_hex) const {
-    parquet::ReaderProperties properties(arrow::default_memory_pool());
+    parquet::ReaderProperties properties(pool.get());
     properties.enable_buffered_stream();
     properties.set_buffer_size(kReadBufferBytes);
     properties.set_page_checksum_verification(true);
@@ -301,6 +317,8 @@ struct ParquetPartReader::Impl {
             const PartReaderOptions& options) {
     input = std::make_shared<InputFileView>(opened);
     encrypted = check_magic(file, *opened);
+    memory_limit = std::max(options.memory_limit > 0 ? options.memory_limit : default_memory_limit(), kMemoryLimitMin);
+    pool = LimitedPool::make(memory_limit);
     if (password && !encrypted) {
       throw_unreadable(file, "parquet.not_encrypted",
                        "a password was given, and the file is not encrypted: anybody may have made it",
@@ -317,13 +335,13 @@ struct ParquetPartReader::Impl {
       if (!status.ok()) fail(status.message());
       const parquet::FileMetaData& metadata = *builder.raw_reader()->metadata();
       const int64_t columns_count = std::max(metadata.num_columns(), 1);
-      arrow_properties.set_batch_size(options.batch_rows > 0
-                                          ? options.batch_rows
-                                          : std::clamp(kBatchValuesMax / columns_count, kBatchRowsMin, kBatchRowsMax));
+      sized_by_bytes = options.batch_rows == 0;
+      batch_rows_max =
+          sized_by_bytes ? std::clamp(kBatchValuesMax / columns_count, kBatchRowsMin, kBatchRowsMax) : options.batch_rows;
       if (options.dictionaries) {
         for (const int column : dictionary_columns(metadata)) arrow_properties.set_read_dictionary(column, true);
       }
-      return check(guarded([&] { return builder.properties(arrow_properties)->Build(); }));
+      return check(guarded([&] { return builder.memory_pool(pool.get())->properties(arrow_properties)->Build(); }));
     };
     reader = build(arrow::TimeUnit::MICRO);
     const parquet::FileMetaData& metadata = *reader->parquet_reader()->metadata();
@@ -337,19 +355,107 @@ struct ParquetPartReader::Impl {
     if (columns.empty()) columns = foreign_columns(*metadata.schema(), *schema);
   }
 
-  void select(int begin, int end) {
+  void open_groups(int begin, int end) {
     std::vector<int> groups;
     for (int group = begin; group < end; ++group) groups.push_back(group);
     batches = check(guarded([&] { return reader->GetRecordBatchReader(groups); }));
     if (nanos_reader) nanos = check(guarded([&] { return nanos_reader->GetRecordBatchReader(groups); }));
+  }
+
+  void select(int begin, int end) {
+    open_groups(begin, end);
     const parquet::FileMetaData& metadata = *reader->parquet_reader()->metadata();
     rows_read = 0;
     for (int group = 0; group < begin; ++group) rows_read += metadata.RowGroup(group)->num_rows();
+    groups_end = end;
+    batch_rows = sized_by_bytes ? std::min(kFirstBatchRows, batch_rows_max) : batch_rows_max;
+  }
+
+  // Once more from the row group that the next row is in, with fewer rows at a time.
+  void read_again() {
+    const parquet::FileMetaData& metadata = *reader->parquet_reader()->metadata();
+    int group = 0;
+    int64_t first_row = 0;
+    while (group < groups_end && first_row + metadata.RowGroup(group)->num_rows() <= rows_read)
+      first_row += metadata.RowGroup(group++)->num_rows();
+    batches.reset();
+    nanos.reset();
+    open_groups(group, groups_end);
+    skip_rows = rows_read - first_row;
+  }
+
+  void shrink() {
+    constexpr int64_t kStep = 16;
+    if (batch_rows > 1) {
+      // It does not grow again: each time costs what was decoded of the row group.
+      batch_rows = batch_rows_max = std::max<int64_t>(batch_rows / kStep, 1);
+      return;
+    }
+    if (pool->limit() == memory_limit) {
+      pool->set_limit(2 * memory_limit);
+      return;
+    }
+    throw_unreadable(file, "parquet.too_large",
+                     "decoding row " + std::to_string(rows_read + 1) + " takes more memory than the " +
+                         std::to_string(pool->limit()) + " bytes that a load may",
+                     "write the file with smaller row groups and pages, or load it where more memory is free");
+  }
+
+  // The rows of the next batch, by the bytes of this one.
+  void measure(const arrow::RecordBatch& batch) {
+    if (!sized_by_bytes || batch.num_rows() == 0) return;
+    const int64_t bytes = std::max<int64_t>(arrow::util::TotalBufferSize(batch) / batch.num_rows(), 1);
+    batch_rows = std::clamp<int64_t>(kBatchBytes / bytes, 1, std::min(batch_rows * kGrowth, batch_rows_max));
+  }
+
+  std::shared_ptr<arrow::RecordBatch> decode() {
+    for (;;) {
+      const int64_t rows_wanted = skip_rows > 0 ? std::min(skip_rows, batch_rows) : batch_rows;
+      for (auto* one : {reader.get(), nanos_reader.get()}) {
+        if (one != nullptr) one->set_batch_size(rows_wanted);
+      }
+      auto decoded = guarded([&] { return batches->Next(); });
+      std::shared_ptr<arrow::RecordBatch> fine;
+      if (decoded.ok() && *decoded && nanos) {
+        auto other = guarded([&] { return nanos->Next(); });
+        if (!other.ok())
+          decoded = other.status();
+        else
+          fine = *other;
+      }
+      if (decoded.status().IsOutOfMemory()) {
+        decoded = std::shared_ptr<arrow::RecordBatch>();
+        shrink();
+        read_again();
+        continue;
+      }
+      const std::shared_ptr<arrow::RecordBatch> batch = check(std::move(decoded));
+      if (!batch) return batch;
+      check_indices(*batch);
+      if (skip_rows > 0) {
+        skip_rows -= batch->num_rows();
+        continue;
+      }
+      measure(*batch);
+      return nanos ? checked_int96(batch, fine) : batch;
+    }
+  }
+
+  // Dictionaries come as they are in the file, and nothing below has held their indices against them.
+  void check_indices(const arrow::RecordBatch& batch) const {
+    for (const auto& column : batch.column_data()) {
+      if (column->type->id() != arrow::Type::DICTIONARY) continue;
+      const int32_t* indices = column->GetValues<int32_t>(1);
+      const int64_t entries = column->dictionary->length;
+      for (int64_t i = 0; i < column->length; ++i) {
+        if (static_cast<uint32_t>(indices[i]) >= entries && column->IsValid(i)) fail("an index outside of its dictionary");
+      }
+    }
   }
 
   // The file's INT96 columns as instants where Spark wrote them, and refused where a value has digits below the microsecond.
-  std::shared_ptr<arrow::RecordBatch> checked_int96(const std::shared_ptr<arrow::RecordBatch>& batch) {
-    const auto fine = check(guarded([&] { return nanos->Next(); }));
+  std::shared_ptr<arrow::RecordBatch> checked_int96(const std::shared_ptr<arrow::RecordBatch>& batch,
+                                                    const std::shared_ptr<arrow::RecordBatch>& fine) const {
     if (!fine || fine->num_rows() != batch->num_rows()) fail("its two readings differ");
     auto data = batch->column_data();
     for (const int i : int96) {
@@ -450,8 +556,7 @@ std::vector<int64_t> ParquetPartReader::row_group_rows() const {
 void ParquetPartReader::select_row_groups(int begin, int end) { impl_->select(begin, end); }
 
 std::shared_ptr<arrow::RecordBatch> ParquetPartReader::next() {
-  std::shared_ptr<arrow::RecordBatch> batch = impl_->check(impl_->guarded([&] { return impl_->batches->Next(); }));
-  if (batch && !impl_->int96.empty()) batch = impl_->checked_int96(batch);
+  std::shared_ptr<arrow::RecordBatch> batch = impl_->decode();
   if (batch && impl_->hybrid_calendar) impl_->check_calendar(*batch);
   if (batch) impl_->rows_read += batch->num_rows();
   if (!batch || !impl_->has_extensions) return batch;
