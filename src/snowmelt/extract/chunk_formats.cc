@@ -1,18 +1,26 @@
-// What a chunk's body may be: gzip or plain; an Arrow IPC stream or rows of JSON.
+#include "snowmelt/extract/chunk_formats.h"
+
 #include <arrow/io/memory.h>
 #include <arrow/ipc/reader.h>
+#include <fmt/format.h>
 #include <libdeflate.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
-#include "snowmelt/extract/result_chunks.h"
 #include "snowmelt/extract/wire_arrays.h"
+#include "snowmelt/extract/wire_check.h"
 
 namespace snowmelt {
 namespace {
 
 constexpr int64_t kInflatedBytesMax = int64_t{4} << 30;
+// Twice what was announced, and what any chunk may have: nobody promises that the server's number is exact.
+constexpr int64_t kUnannouncedBytesMax = 256 << 20;
+constexpr int64_t kSmallBytesMax = 8 << 20;
+// A stream is read without a copy; this is for what the reader itself may need.
+constexpr int64_t kReaderBytesMax = 16 << 20;
 constexpr size_t kGzipFrameBytes = 18;  // header and trailer without content
 
 struct DecompressorDelete {
@@ -33,13 +41,9 @@ int64_t gzip_size(std::string_view body) {
 // Feeds a JSON document's values to rows: [[text or null, …], …]. Nothing else may stand in it.
 class RowHandler : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit RowHandler(std::vector<Row>& rows) : rows_(rows) {}
+  RowHandler(std::vector<Row>& rows, RowLimits limits) : rows_(rows), limits_(limits) {}
 
-  bool null() override {
-    if (depth_ != 2) return false;
-    rows_.back().emplace_back();
-    return true;
-  }
+  bool null() override { return add(std::nullopt); }
   bool boolean(bool value) override { return add(value ? "true" : "false"); }
   bool number_integer(number_integer_t value) override { return add(std::to_string(value)); }
   bool number_unsigned(number_unsigned_t value) override { return add(std::to_string(value)); }
@@ -50,35 +54,49 @@ class RowHandler : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override { return false; }
   bool key(string_t&) override { return false; }
   bool start_array(size_t) override {
-    if (++depth_ == 2) rows_.emplace_back();
-    return depth_ <= 2;
-  }
-  bool end_array() override {
-    --depth_;
+    if (++depth_ > 2) return false;
+    if (depth_ == 2) {
+      if (static_cast<int64_t>(rows_.size()) == limits_.rows) return false;
+      rows_.emplace_back();
+    }
     return true;
   }
+  bool end_array() override { return --depth_ != 1 || rows_.back().size() == limits_.columns; }
   bool parse_error(size_t, const std::string&, const nlohmann::json::exception&) override { return false; }
 
  private:
-  bool add(std::string value) {
-    if (depth_ != 2) return false;
+  bool add(Value value) {
+    if (depth_ != 2 || rows_.back().size() == limits_.columns) return false;
     rows_.back().emplace_back(std::move(value));
     return true;
   }
 
   std::vector<Row>& rows_;
+  const RowLimits limits_;
   int depth_ = 0;
 };
 
 }  // namespace
 
-std::shared_ptr<arrow::Buffer> inflate(std::string body, int64_t size_hint) {
-  if (!is_gzip(body)) return arrow::Buffer::FromString(std::move(body));
+int64_t inflated_bytes_max(int64_t announced) {
+  if (announced <= 0) return kUnannouncedBytesMax;
+  return announced > (kInflatedBytesMax - kSmallBytesMax) / 2 ? kInflatedBytesMax : 2 * announced + kSmallBytesMax;
+}
+
+std::shared_ptr<arrow::Buffer> inflate(std::string body, int64_t announced) {
+  const int64_t most = inflated_bytes_max(announced);
+  const auto too_large = [&] {
+    throw_damaged(fmt::format("the chunk has more than {} bytes, {} were announced", most, announced));
+  };
+  if (!is_gzip(body)) {
+    if (static_cast<int64_t>(body.size()) > most) too_large();
+    return arrow::Buffer::FromString(std::move(body));
+  }
   if (body.size() < kGzipFrameBytes) throw_damaged("the chunk is cut short");
-  // One call for the whole chunk when the size is right, which it is for all but several members.
-  int64_t capacity = std::max({gzip_size(body), size_hint, int64_t{1}});
-  // Deflate never shrinks more than 1032-fold: a trailer that claims more must not make us allocate it.
-  capacity = std::min(capacity, std::max<int64_t>(static_cast<int64_t>(body.size()) * 1'032, 1));
+  // One call for the whole chunk when the size is right, which it is for all but several members. The trailer's word counts no
+  // more than the server's: deflate never shrinks more than 1032-fold.
+  int64_t capacity = std::max({gzip_size(body), announced, int64_t{1}});
+  capacity = std::min({capacity, static_cast<int64_t>(body.size()) * 1'032, most});
   std::unique_ptr<arrow::ResizableBuffer> out = take(arrow::AllocateResizableBuffer(capacity));
   const std::unique_ptr<libdeflate_decompressor, DecompressorDelete> decompressor(libdeflate_alloc_decompressor());
 
@@ -90,8 +108,9 @@ std::shared_ptr<arrow::Buffer> inflate(std::string body, int64_t size_hint) {
     const libdeflate_result result =
         libdeflate_gzip_decompress_ex(decompressor.get(), body.data() + consumed, body.size() - consumed,
                                       out->mutable_data() + produced, static_cast<size_t>(out->size() - produced), &in, &made);
-    if (result == LIBDEFLATE_INSUFFICIENT_SPACE && out->size() < kInflatedBytesMax) {
-      take(out->Resize(std::min(out->size() * 2, kInflatedBytesMax), /*shrink_to_fit=*/false));
+    if (result == LIBDEFLATE_INSUFFICIENT_SPACE) {
+      if (out->size() == most) too_large();
+      take(out->Resize(std::min(out->size() * 2, most), /*shrink_to_fit=*/false));
       continue;
     }
     if (result != LIBDEFLATE_SUCCESS) throw_damaged("the chunk's gzip stream is damaged or cut short");
@@ -104,34 +123,35 @@ std::shared_ptr<arrow::Buffer> inflate(std::string body, int64_t size_hint) {
 
 std::vector<std::shared_ptr<arrow::RecordBatch>> read_arrow_stream(const std::shared_ptr<arrow::Buffer>& stream,
                                                                    std::shared_ptr<arrow::Schema>* schema) {
+  arrow::ProxyMemoryPool counted(arrow::default_memory_pool());
+  arrow::CappedMemoryPool pool(&counted, kReaderBytesMax);
   arrow::ipc::IpcReadOptions options = arrow::ipc::IpcReadOptions::Defaults();
   options.use_threads = false;
-  const auto damaged = [](const arrow::Status& status) {
-    throw_damaged("the chunk is not a whole Arrow stream: " + status.message());
+  options.memory_pool = &pool;
+  const auto check = [](const arrow::Status& status) {
+    if (!status.ok()) throw_damaged("the chunk is not a whole Arrow stream: " + status.message());
   };
 
   auto opened = arrow::ipc::RecordBatchStreamReader::Open(std::make_shared<arrow::io::BufferReader>(stream), options);
-  if (!opened.ok()) damaged(opened.status());
+  check(opened.status());
+  check_wire_types(*(*opened)->schema());
   *schema = (*opened)->schema();
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
   for (;;) {
     std::shared_ptr<arrow::RecordBatch> batch;
-    const arrow::Status status = (*opened)->ReadNext(&batch);
-    if (!status.ok()) damaged(status);
+    check((*opened)->ReadNext(&batch));
     if (!batch) return batches;
-    // Lengths and offsets against the buffers: a wrong stream must not make us read outside of it.
-    const arrow::Status valid = batch->Validate();
-    if (!valid.ok()) damaged(valid);
-    batches.push_back(std::move(batch));
+    batch = checked_batch(batch, *stream);
+    if (batch->num_rows() > 0) batches.push_back(std::move(batch));
   }
 }
 
-std::vector<Row> read_json_rows(std::string_view body) {
+std::vector<Row> read_json_rows(std::string_view body, RowLimits limits) {
   std::string document;
   document.reserve(body.size() + 2);
   document.append("[").append(body).append("]");
   std::vector<Row> rows;
-  RowHandler handler(rows);
+  RowHandler handler(rows, limits);
   if (!nlohmann::json::sax_parse(document, &handler)) throw_damaged("the chunk is not rows of JSON");
   return rows;
 }

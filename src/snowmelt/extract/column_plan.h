@@ -60,7 +60,9 @@ ArrayPtr convert_timestamp(const ColumnPlan& plan, const ArrayPtr& wire, int64_t
 ArrayPtr convert_decfloat(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
 ArrayPtr convert_interval(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
 ArrayPtr convert_vector(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
-ArrayPtr convert_geography(const ColumnPlan& plan, const ArrayPtr& wire);
+ArrayPtr convert_geography(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
+// Text as it is. Throws ValueError for a value that is not UTF-8: nothing before this has looked.
+ArrayPtr checked_text(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
 // Bytes as hexadecimal text.
 ArrayPtr hex_texts(const arrow::BinaryArray& bytes);
 // Structs, lists and maps that arrive as such (a session with native structured types) as JSON text, members exact.

@@ -112,6 +112,9 @@ ArrayPtr make_text(const arrow::Array& like, Format&& format) {
 // ISO 8601, which PostgreSQL's interval reads; each field carries the sign.
 std::string months_text(int64_t months) { return fmt::format("P{}Y{}M", months / 12, months % 12); }
 
+// Nine digits of days are the most that a type may name.
+constexpr int128_t kNanosMax = static_cast<int128_t>(86'400) * kPowersOfTen[18];
+
 std::string nanos_text(int128_t nanos) {
   const int128_t second = kPowersOfTen[9];
   const char* sign = nanos < 0 ? "-" : "";
@@ -173,14 +176,17 @@ ArrayPtr convert_decfloat(const ColumnPlan& plan, const ArrayPtr& wire, int64_t 
   });
 }
 
-ArrayPtr convert_interval(const ColumnPlan& plan, const ArrayPtr& wire, int64_t) {
-  if (wire->type_id() == arrow::Type::STRING) return wire;
+ArrayPtr convert_interval(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row) {
+  if (wire->type_id() == arrow::Type::STRING) return checked_text(plan, wire, first_row);
   const bool months = plan.kind == ColumnKind::interval_months;
   if (!months && wire->type_id() == arrow::Type::DECIMAL128) {
     const auto& values = static_cast<const arrow::Decimal128Array&>(*wire);
     return make_text(*wire, [&](int64_t i) {
       int128_t value;
       std::memcpy(&value, values.GetValue(i), sizeof value);
+      if (value > kNanosMax || value < -kNanosMax) {
+        throw_value_error(plan, first_row + i, "snowflake.interval_out_of_range", "the interval has more than 999,999,999 days");
+      }
       return nanos_text(shortened(plan, value));
     });
   }

@@ -1,4 +1,4 @@
-// One result chunk from its presigned URL to memory: download, inflate, read. One downloader a thread.
+// One result chunk from its presigned URL to memory: downloaded and inflated. One downloader a thread.
 #pragma once
 
 #include <arrow/api.h>
@@ -10,12 +10,11 @@
 #include <memory>
 #include <stop_token>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "snowmelt/connections/base_connection.h"
 #include "snowmelt/connections/snowflake_connection.h"
 #include "snowmelt/error.h"
+#include "snowmelt/extract/chunk_formats.h"
 
 namespace snowmelt {
 
@@ -46,12 +45,6 @@ class ChunkUrlExpired : public ConnectionError {
   using ConnectionError::ConnectionError;
 };
 
-// What came is not a whole chunk: cut short, or not what its container says.
-class ChunkDamaged : public ConnectionError {
- public:
-  using ConnectionError::ConnectionError;
-};
-
 // Runs the work when and where its turn comes.
 using OnTurn = std::function<void(const std::function<void()>& work)>;
 
@@ -74,15 +67,5 @@ class ChunkDownloader {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-// Gzip (one or several members, told by its first bytes) or plain, which is kept without a copy. Throws ChunkDamaged.
-std::shared_ptr<arrow::Buffer> inflate(std::string body, int64_t size_hint);
-
-// The batches of an Arrow IPC stream; they point into `stream`. Throws ChunkDamaged.
-std::vector<std::shared_ptr<arrow::RecordBatch>> read_arrow_stream(const std::shared_ptr<arrow::Buffer>& stream,
-                                                                   std::shared_ptr<arrow::Schema>* schema);
-
-// Rows of a JSON chunk: arrays joined by commas, without the outer brackets. Throws ChunkDamaged.
-std::vector<Row> read_json_rows(std::string_view body);
 
 }  // namespace snowmelt

@@ -1,7 +1,5 @@
 #include "snowmelt/extract/result_chunks.h"
 
-#include <arrow/io/memory.h>
-#include <arrow/ipc/writer.h>
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -15,68 +13,6 @@ namespace snowmelt {
 namespace {
 
 std::string text_of(const std::shared_ptr<arrow::Buffer>& buffer) { return buffer->ToString(); }
-
-TEST(Inflate, gzip_of_one_or_more_members_and_plain_text) {
-  std::string large;
-  for (int64_t i = 0; i < 100'000; ++i) large += std::to_string(i * i) + ",";
-  for (const int64_t hint : {int64_t{0}, int64_t{1}, static_cast<int64_t>(large.size()), int64_t{1} << 40}) {
-    EXPECT_EQ(text_of(inflate(gzip(large), hint)), large) << hint;
-    // The last member's size says nothing about the whole.
-    EXPECT_EQ(text_of(inflate(gzip(large) + gzip("x"), hint)), large + "x") << hint;
-    EXPECT_EQ(text_of(inflate(gzip("x") + gzip("") + gzip(large), hint)), "x" + large) << hint;
-  }
-  EXPECT_EQ(text_of(inflate(gzip(""), 0)), "");
-  EXPECT_EQ(text_of(inflate("plain", 100)), "plain");
-  EXPECT_EQ(text_of(inflate("", 0)), "");
-}
-
-TEST(Inflate, every_cut_is_noticed) {
-  const std::string whole = gzip("a chunk of some length, a chunk of some length");
-  for (size_t size = 2; size < whole.size(); ++size) EXPECT_THROW(inflate(whole.substr(0, size), 46), ChunkDamaged) << size;
-  std::string flipped = whole;
-  flipped[20] = static_cast<char>(flipped[20] ^ 1);
-  EXPECT_THROW(inflate(flipped, 46), ChunkDamaged);
-  std::string liar = whole;  // claims 4 GiB
-  liar.replace(liar.size() - 4, 4, "\xff\xff\xff\xff");
-  EXPECT_THROW(inflate(liar, 46), ChunkDamaged);
-}
-
-TEST(JsonRows, are_arrays_without_outer_brackets) {
-  const auto rows = read_json_rows(R"(["1",null],["a\"b","\u00e4"],
-    [2, true])");
-  ASSERT_EQ(rows.size(), 3U);
-  EXPECT_EQ(rows[0], (Row{"1", std::nullopt}));
-  EXPECT_EQ(rows[1], (Row{"a\"b", "ä"}));
-  EXPECT_EQ(rows[2], (Row{"2", "true"}));
-  EXPECT_TRUE(read_json_rows("").empty());
-  for (const char* bad : {"[\"1\"", "\"1\"", "{}", "[{}]", "[[1]]", "[1],", "x"})
-    EXPECT_THROW(read_json_rows(bad), ChunkDamaged) << bad;
-}
-
-TEST(ArrowStream, a_damaged_one_is_a_typed_error) {
-  const auto schema = arrow::schema({arrow::field("A", arrow::int64())});
-  arrow::Int64Builder builder;
-  take(builder.AppendValues({1, 2, 3}));
-  const auto batch = arrow::RecordBatch::Make(schema, 3, {take(builder.Finish())});
-  auto sink = take(arrow::io::BufferOutputStream::Create());
-  auto writer = take(arrow::ipc::MakeStreamWriter(sink, schema));
-  take(writer->WriteRecordBatch(*batch));
-  take(writer->Close());
-  const std::string whole = take(sink->Finish())->ToString();
-
-  std::shared_ptr<arrow::Schema> read;
-  const auto batches = read_arrow_stream(arrow::Buffer::FromString(whole), &read);
-  ASSERT_EQ(batches.size(), 1U);
-  EXPECT_TRUE(batches[0]->Equals(*batch));
-  // Cut anywhere, the stream is refused or misses its rows, which the count then shows; it never reads beyond its end.
-  for (size_t size = 0; size + 8 < whole.size(); size += 4) {
-    try {
-      for (const auto& part : read_arrow_stream(arrow::Buffer::FromString(whole.substr(0, size)), &read))
-        EXPECT_TRUE(part->ValidateFull().ok());
-    } catch (const ChunkDamaged&) {
-    }
-  }
-}
 
 class ChunkDownloaderTest : public testing::Test {
  protected:

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "snowmelt/error.h"
@@ -14,6 +15,37 @@ namespace {
 constexpr int kRefreshesMax = 3;   // of the URLs for one chunk; one is usual, after six hours
 constexpr int kCountAttempts = 2;  // a unit with a wrong number of rows is fetched once more
 constexpr size_t kCursorUnitRows = 16'384;
+
+// A body that arrived whole and is damaged all the same. The downloader tries ChunkDamaged eight times, as if the network were at
+// fault; this passes through it.
+class BodyDamaged : public VerificationError {
+ public:
+  using VerificationError::VerificationError;
+};
+
+// What the server announces is added up and taken as sizes: a number below zero or a sum beyond 64 bits is refused first.
+void check_announced(const StatementResult& result) {
+  int64_t rows = 0;
+  bool good = result.total >= 0;
+  for (const ResultChunk& chunk : result.chunks) {
+    good = good && chunk.rows >= 0 && chunk.uncompressed_size >= 0 && chunk.compressed_size >= 0 &&
+           !__builtin_add_overflow(rows, chunk.rows, &rows);
+  }
+  if (good) return;
+  throw VerificationError(
+      "snowflake.bad_counts", "the server announces a result of impossible counts or sizes",
+      {.hint = "export the table again; if it stays so, report it to Snowflake with the query id", .query_id = result.query_id});
+}
+
+int64_t saturating_add(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<int64_t>::max() : sum;
+}
+
+int64_t saturating_multiply(int64_t a, int64_t b) {
+  int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
+}
 
 void check_same_result(const StatementResult& before, const StatementResult& now) {
   const auto same_chunk = [](const ResultChunk& a, const ResultChunk& b) {
@@ -78,6 +110,7 @@ class ResultSource::Feed : public UnitFeed {
     if (stop_.stop_requested()) return false;
     read_counted(source_.units_[index], unit);
     unit.lease = std::move(lease);
+    unit.lease.raise_to(source_.held_bytes(unit.body_bytes, source_.units_[index].rows));
     return true;
   }
 
@@ -92,16 +125,20 @@ class ResultSource::Feed : public UnitFeed {
     for (int attempt = 1;; ++attempt) {
       unit = {.index = unit.index, .name = name, .first_row = wanted.first_row};
       std::string problem;
+      const char* code = "snowflake.damaged_chunk";
       try {
         read(wanted, unit);
         if (unit.rows == wanted.rows) return;
         problem = fmt::format("{} has {} rows, the server's own count is {}", name, unit.rows, wanted.rows);
+        code = "snowflake.short_chunk";
       } catch (const ChunkDamaged& error) {
+        problem = fmt::format("{}: {}", name, error.message());
+      } catch (const BodyDamaged& error) {
         problem = fmt::format("{}: {}", name, error.message());
       }
       if (attempt == kCountAttempts) {
         throw VerificationError(
-            "snowflake.short_chunk", problem + ", also at the second try",
+            code, problem + ", also at the second try",
             {.hint = "export the table again; if it stays so, report it to Snowflake with the query id", .query_id = query_id()});
       }
       log(LogLevel::warning, "{}; fetching it again", problem);
@@ -114,11 +151,12 @@ class ResultSource::Feed : public UnitFeed {
       on_turn(unit, [&] { unit.text_rows = source_.inline_rows(); });
     } else {
       const std::shared_ptr<arrow::Buffer> body = wanted.chunk < 0 ? source_.inline_stream() : download(wanted.chunk, unit);
+      unit.body_bytes = body->size();
       on_turn(unit, [&] {
         if (source_.arrow_)
           read_batches(body, unit);
         else
-          unit.text_rows = read_json_rows(std::string_view(*body));
+          unit.text_rows = read_json_rows(std::string_view(*body), {.rows = wanted.rows, .columns = source_.columns_});
       });
     }
     unit.rows = static_cast<int64_t>(unit.text_rows.size());
@@ -144,7 +182,13 @@ class ResultSource::Feed : public UnitFeed {
     for (int refreshes = 0;; ++refreshes) {
       const Address address = source_.address(chunk);
       try {
-        return downloader_.fetch(address.chunk, address.headers, [&](const std::function<void()>& work) { on_turn(unit, work); });
+        return downloader_.fetch(address.chunk, address.headers, [&](const std::function<void()>& inflate_body) {
+          try {
+            on_turn(unit, inflate_body);
+          } catch (const ChunkDamaged& damaged) {
+            throw BodyDamaged(damaged.code(), damaged.message());
+          }
+        });
       } catch (const ChunkUrlExpired&) {
         if (refreshes == kRefreshesMax) throw;
         log(LogLevel::info, "a chunk's URL is not honoured any more; asking for fresh ones");
@@ -173,7 +217,9 @@ ResultSource::ResultSource(std::shared_ptr<Connection> connection, StatementResu
       converter_(std::move(converter)),
       total_(result.total),
       arrow_(result.arrow),
+      columns_(result.row_type.size()),
       result_(std::move(result)) {
+  check_announced(result_);
   const int64_t inline_count = result_.inline_rows();
   if (inline_count < 0) {
     throw VerificationError("snowflake.counts_differ",
@@ -218,12 +264,21 @@ std::string ResultSource::unit_name(const Unit& unit) const {
   return fmt::format("chunk {} of {}", unit.chunk + 1, result_.chunks.size());
 }
 
-// The body, its inflated form, and as much again for what it becomes (one column at a time in Arrow, a row group in Parquet).
 int64_t ResultSource::unit_bytes(const Unit& unit) const {
   const std::lock_guard lock(mutex_);
   if (unit.chunk < 0) return static_cast<int64_t>(2 * result_.first_batch.size());
   const ResultChunk& chunk = result_.chunks[static_cast<size_t>(unit.chunk)];
-  return chunk.compressed_size + 2 * chunk.uncompressed_size;
+  const int64_t inflated = chunk.uncompressed_size > 0 ? chunk.uncompressed_size : inflated_bytes_max(0);
+  return saturating_add(chunk.compressed_size, held_bytes(inflated, unit.rows));
+}
+
+// The inflated form, and as much again for what it becomes (one column at a time in Arrow, a row group in Parquet). Rows of text
+// are values of their own.
+int64_t ResultSource::held_bytes(int64_t inflated, int64_t rows) const {
+  const int64_t bytes = saturating_multiply(2, inflated);
+  if (arrow_) return bytes;
+  const auto row_bytes = static_cast<int64_t>(sizeof(Row) + columns_ * sizeof(Value));
+  return saturating_add(bytes, saturating_multiply(rows, row_bytes));
 }
 
 ResultSource::Address ResultSource::address(int chunk) const {

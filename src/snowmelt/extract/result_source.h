@@ -27,6 +27,7 @@ struct UnitData {
   int64_t rows = 0;
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches = {};
   std::vector<Row> text_rows = {};
+  int64_t body_bytes = 0;        // of the inflated chunk
   WorkBudget::Lease lease = {};  // of the memory above
   WorkBudget::Turn turn = {};    // to work on it
 };
@@ -75,7 +76,9 @@ class ResultSource {
   // The next unit's index, now this feed's; units() when there is none for it.
   size_t take_unit(Feed& feed);
   std::string unit_name(const Unit& unit) const;
+  // Memory that a unit is to take as the server announced it, and that it takes with so many bytes inflated.
   int64_t unit_bytes(const Unit& unit) const;
+  int64_t held_bytes(int64_t inflated, int64_t rows) const;
   Address address(int chunk) const;
   std::shared_ptr<arrow::Buffer> inline_stream() const;
   std::vector<Row> inline_rows() const;
@@ -89,6 +92,7 @@ class ResultSource {
   std::shared_ptr<const WireConverter> converter_;
   int64_t total_ = 0;
   bool arrow_ = true;
+  size_t columns_ = 0;  // of the row type
   std::vector<Unit> units_;
   std::mutex taking_;  // of the next three
   size_t next_unit_ = 0;

@@ -61,8 +61,9 @@ int128_t decimal_at(const arrow::Array& array, int64_t row) {
   return value;
 }
 
+template <typename Numbers>
 std::string list_text(const arrow::ListArray& array, int64_t row) {
-  const auto& values = static_cast<const arrow::FloatArray&>(*array.values());
+  const auto& values = static_cast<const Numbers&>(*array.values());
   std::string text = "[";
   for (int64_t i = array.value_offset(row); i < array.value_offset(row + 1); ++i) {
     char number[32];
@@ -88,7 +89,11 @@ std::string value_text(const arrow::Array& array, int64_t row) {
     case arrow::Type::DECIMAL32: return decimal_text(decimal_at<int32_t>(array, row), scale());
     case arrow::Type::DECIMAL64: return decimal_text(decimal_at<int64_t>(array, row), scale());
     case arrow::Type::DECIMAL128: return decimal_text(decimal_at<int128_t>(array, row), scale());
-    case arrow::Type::LIST: return list_text(static_cast<const arrow::ListArray&>(array), row);
+    case arrow::Type::LIST: {  // VECTOR(INT, n) or VECTOR(FLOAT, n)
+      const auto& lists = static_cast<const arrow::ListArray&>(array);
+      return lists.value_type()->id() == arrow::Type::INT32 ? list_text<arrow::Int32Array>(lists, row)
+                                                            : list_text<arrow::FloatArray>(lists, row);
+    }
     default: throw BugError("cursor.value", "no text form for " + array.type()->ToString());
   }
 }

@@ -228,7 +228,7 @@ ArrayPtr convert_by_kind(const ColumnPlan& plan, const ArrayPtr& wire, int64_t f
     case ColumnKind::decimal: return convert_number(plan, wire, first_row);
     case ColumnKind::text:
       if (arrow::is_nested(wire->type_id())) return convert_structured(plan, wire, first_row);
-      return same_type(plan, wire);
+      return checked_text(plan, wire, first_row);
     case ColumnKind::real:
     case ColumnKind::boolean:
     case ColumnKind::date:
@@ -236,7 +236,7 @@ ArrayPtr convert_by_kind(const ColumnPlan& plan, const ArrayPtr& wire, int64_t f
     case ColumnKind::time: return convert_time(plan, wire, first_row);
     case ColumnKind::timestamp:
     case ColumnKind::tz_offset: return convert_timestamp(plan, wire, first_row);
-    case ColumnKind::geography: return convert_geography(plan, wire);
+    case ColumnKind::geography: return convert_geography(plan, wire, first_row);
     case ColumnKind::vector: return convert_vector(plan, wire, first_row);
     case ColumnKind::decfloat: return convert_decfloat(plan, wire, first_row);
     case ColumnKind::interval_months:

@@ -61,6 +61,7 @@ ArrayPtr member(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row)
     case arrow::Type::MAP: return convert_map(plan, static_cast<const arrow::MapArray&>(*wire), first_row);
     default: break;
   }
+  if (wire->type_id() == arrow::Type::STRING && plan.kind == ColumnKind::text) return wire;  // the JSON's writer checks it
   ArrayPtr values = convert_by_kind(plan, wire, first_row);
   // JSON has no bytes: hexadecimal, as Snowflake's own TO_JSON writes them.
   return values->type_id() == arrow::Type::BINARY ? hex_texts(static_cast<const arrow::BinaryArray&>(*values)) : values;

@@ -10,6 +10,7 @@
 #include "snowmelt/extract/number_text.h"
 #include "snowmelt/extract/time_units.h"
 #include "snowmelt/storage/durable_file.h"
+#include "snowmelt/storage/utf8.h"
 
 namespace snowmelt {
 namespace {
@@ -205,8 +206,24 @@ ArrayPtr hex_texts(const arrow::BinaryArray& bytes) {
   return take(builder.Finish());
 }
 
-ArrayPtr convert_geography(const ColumnPlan& plan, const ArrayPtr& wire) {
-  if (wire->type_id() == arrow::Type::STRING) return wire;
+ArrayPtr checked_text(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row) {
+  if (wire->type_id() != arrow::Type::STRING) throw_wire_type(plan, *wire->type());
+  const auto& texts = static_cast<const arrow::StringArray&>(*wire);
+  if (texts.length() == 0 || are_utf8(texts.raw_data(), texts.raw_value_offsets(), texts.length())) return wire;
+  // What lies under a null is of no account: look again, value by value.
+  for (int64_t i = 0; i < texts.length(); ++i) {
+    if (texts.IsNull(i)) continue;
+    const std::string_view text = texts.GetView(i);
+    if (!is_utf8(reinterpret_cast<const uint8_t*>(text.data()), static_cast<int64_t>(text.size()))) {
+      throw_value_error(plan, first_row + i, "snowflake.invalid_utf8", "the text is not valid UTF-8",
+                        "leave the column out with drop = [\"…\"], or cast it to binary in a query");
+    }
+  }
+  return wire;
+}
+
+ArrayPtr convert_geography(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row) {
+  if (wire->type_id() == arrow::Type::STRING) return checked_text(plan, wire, first_row);
   if (wire->type_id() != arrow::Type::BINARY) throw_wire_type(plan, *wire->type());
   // WKB and EWKB output formats: as hex, the text that PostGIS reads, so that the column is text whatever the session says.
   return hex_texts(static_cast<const arrow::BinaryArray&>(*wire));

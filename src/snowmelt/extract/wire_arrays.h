@@ -42,13 +42,20 @@ inline constexpr int128_t power_of_ten(int exponent) {
                           : static_cast<int128_t>(kPowersOfTen[18]) * kPowersOfTen[18] * kPowersOfTen[exponent - 36];
 }
 
+[[noreturn]] inline void throw_refused(const arrow::Status& status) {
+  if (status.IsCapacityError()) {
+    throw ValueError("snowflake.chunk_too_large", "a column of one chunk becomes larger than the 2 GB that Arrow takes",
+                     {.hint = "leave its largest column out with query = \"select …\""});
+  }
+  throw BugError("extract.arrow", "Arrow refused: " + status.message());
+}
 template <typename T>
 T take(arrow::Result<T>&& result) {
-  if (!result.ok()) throw BugError("extract.arrow", "Arrow refused: " + result.status().message());
+  if (!result.ok()) throw_refused(result.status());
   return std::move(result).ValueUnsafe();
 }
 inline void take(const arrow::Status& status) {
-  if (!status.ok()) throw BugError("extract.arrow", "Arrow refused: " + status.message());
+  if (!status.ok()) throw_refused(status);
 }
 
 template <typename T>

@@ -1,10 +1,9 @@
 #include "snowmelt/extract/work_budget.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <thread>
 #include <utility>
+
+#include "snowmelt/machine_limits.h"
 
 namespace snowmelt {
 
@@ -21,6 +20,13 @@ WorkBudget::Lease::~Lease() {
   if (budget_ != nullptr) budget_->give_back(bytes_);
 }
 
+void WorkBudget::Lease::raise_to(int64_t bytes) {
+  if (budget_ == nullptr || bytes <= bytes_) return;
+  const std::lock_guard lock(budget_->mutex_);
+  budget_->bytes_taken_ += bytes - bytes_;
+  bytes_ = bytes;
+}
+
 WorkBudget::WorkBudget(int chunks, int64_t bytes, int turns) : chunks_(chunks), bytes_(bytes) {
   for (int i = 0; i < turns; ++i) {
     hands_.push_back(std::make_unique<Hand>());
@@ -30,7 +36,7 @@ WorkBudget::WorkBudget(int chunks, int64_t bytes, int turns) : chunks_(chunks), 
 
 WorkBudget::Lease WorkBudget::acquire(int64_t bytes, const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
-  const auto fits = [&] { return chunks_taken_ < chunks_ && (bytes_taken_ + bytes <= bytes_ || chunks_taken_ == 0); };
+  const auto fits = [&] { return chunks_taken_ < chunks_ && (bytes <= bytes_ - bytes_taken_ || chunks_taken_ == 0); };
   if (!changed_.wait(lock, stop, fits)) return {};
   ++chunks_taken_;
   bytes_taken_ += bytes;
@@ -89,15 +95,6 @@ void WorkBudget::Hand::wait_for_work(const std::stop_token& stop) {
   }
 }
 
-namespace {
-
-int64_t default_memory_limit() {
-  constexpr int64_t kMost = int64_t{2} << 30;
-  return std::min(kMost, int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE) / 4);
-}
-
-}  // namespace
-
 std::shared_ptr<WorkBudget> make_work_budget(int threads, int downloads, int64_t memory_limit) {
   const int turns = threads > 0 ? threads : default_threads();
   return std::make_shared<WorkBudget>(downloads > 0 ? downloads : default_downloads(turns),
@@ -110,6 +107,6 @@ int default_downloads(int threads) {
   return std::max(kLeast, threads);
 }
 
-int default_threads() { return static_cast<int>(std::max(1U, std::thread::hardware_concurrency())); }
+int default_threads() { return machine_limits().cores; }
 
 }  // namespace snowmelt

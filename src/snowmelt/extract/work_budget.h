@@ -27,6 +27,9 @@ class WorkBudget {
     Lease(Lease&& other) noexcept;
     Lease& operator=(Lease&& other) noexcept;
     ~Lease();
+    // For a chunk that turned out larger than announced: those that come next wait for it too. Does not wait itself.
+    void raise_to(int64_t bytes);
+    explicit operator bool() const { return budget_ != nullptr; }
 
    private:
     friend WorkBudget;
@@ -77,8 +80,8 @@ class WorkBudget {
   std::vector<Hand*> free_hands_;  // the one used last is the next: its memory is warm
 };
 
-// Each 0 for its default: `threads` the cores; `downloads` six, or `threads` where that is more; `memory_limit` a quarter of
-// this machine's memory, at most 2 GiB.
+// Each 0 for its default: `threads` the cores; `downloads` six, or `threads` where that is more; `memory_limit` as
+// default_memory_limit() says.
 std::shared_ptr<WorkBudget> make_work_budget(int threads, int downloads, int64_t memory_limit);
 int default_threads();
 int default_downloads(int threads);

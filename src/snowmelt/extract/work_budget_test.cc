@@ -58,6 +58,22 @@ TEST(WorkBudget, AStopRequestWakesThoseThatWait) {
   stop.request_stop();
 }
 
+TEST(WorkBudget, ALeaseGrowsWithWhatAChunkTurnsOutToBe) {
+  WorkBudget budget(4, 100, 4);
+  std::stop_source stopped;  // who does not fit is told at once
+  stopped.request_stop();
+  auto first = budget.acquire(10, {});
+  first.raise_to(95);
+  first.raise_to(20);
+  auto other = budget.acquire(10, stopped.get_token());
+  EXPECT_FALSE(other) << "never less than it was";
+  other.raise_to(1'000);  // an empty one holds nothing
+  other = budget.acquire(5, stopped.get_token());
+  EXPECT_TRUE(other);
+  first = {};
+  EXPECT_TRUE(budget.acquire(95, stopped.get_token())) << "what was raised is given back whole";
+}
+
 TEST(WorkBudget, AHandWorksOnItsOwnThreadAndPassesErrorsOn) {
   WorkBudget budget(1, 100, 1);
   const auto turn = budget.take_turn({});
