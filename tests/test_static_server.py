@@ -54,20 +54,9 @@ def big(tpch: Callable[[float], Path], tmp_path_factory: pytest.TempPathFactory)
 
 
 def peak_kb(project: Project, *arguments: str) -> int:
-    """Runs the command under a small process of its own: the count starts from the parent's size, and this one's is large."""
-    measured = 'import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); ' \
-               'print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(code)'  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", measured, *project.command(*arguments)],
-        cwd=project.directory,
-        env=project.variables(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return int(done.stderr.split()[-1])
+    outcome, peak = project.run_measured(*arguments)
+    assert outcome.code == 0, outcome.stderr
+    return peak
 
 
 def test_six_million_rows_with_one_login_in_bounded_memory(
