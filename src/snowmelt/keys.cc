@@ -342,11 +342,13 @@ std::span<const Key<ExportConfig>> keys<ExportConfig>() {
   static const Key<C> kKeys[] = {
       exporting<&C::directory>("directory", "", "parts lie in `<directory>/<source>/`"),
       exporting<&C::part_size>("part_size", "", "encoded bytes at which a part file is closed"),
-      exporting<&C::threads>("threads", "0 (the cores)", "chunks converted and encoded at the same time, all tables together"),
+      exporting<&C::threads>("threads", "0 (the cores, or what the control group allows)",
+                             "chunks converted and encoded at the same time, all tables together"),
       exporting<&C::downloads>("downloads", "0 (6, or `threads` if more)",
                                "chunks fetched at the same time, all tables together; a slow or distant storage wants more"),
-      exporting<&C::memory_limit>("memory_limit", "0 (a quarter of the memory, at most 2 GiB)",
-                                  "bytes that chunks in hand may take, all tables together"),
+      exporting<&C::memory_limit>("memory_limit",
+                                  "0 (a quarter of the memory, of the control group's where that is less; at most 2 GiB)",
+                                  "bytes that chunks in hand may take, all tables together; loading holds itself to the default"),
       exporting<&C::compression_level>("compression_level", "", "of zstd"),
       exporting<&C::permissions>(
           "permissions", "",
