@@ -28,11 +28,7 @@ void set_log_sink(LogSink replacement) {
 }
 
 void log_message(LogLevel level, std::string_view message) {
-  std::string text = printable(message, "");
-  // Our own further lines are indented already; others must not pass for messages of their own.
-  for (size_t at = text.find('\n'); at != std::string::npos; at = text.find('\n', at + 1)) {
-    if (text.compare(at + 1, 2, "  ") != 0) text.insert(at + 1, "  ");
-  }
+  const std::string text = printable(message, "");
   std::lock_guard lock(sink_mutex);
   sink()(level, text);
 }

@@ -36,8 +36,8 @@ TEST(Printable, AnErrorsLinesAreItsOwn) {
 TEST(Printable, LogLinesToo) {
   std::string seen;
   set_log_sink([&](LogLevel, std::string_view message) { seen = message; });
-  log(LogLevel::warning, "from {}: {}", "a\x1b[2J", "b\nWARNING: forged");
-  EXPECT_EQ(seen, "from a\\x1b[2J: b\n  WARNING: forged");
+  log(LogLevel::warning, "from {}: {}", "a\x1b[2J", "b\x07");
+  EXPECT_EQ(seen, "from a\\x1b[2J: b\\x07");
   log(LogLevel::warning, "{}", Error(ErrorKind::value, "a.b", "c", {.hint = "d"}).what());
   EXPECT_EQ(seen, "a.b\n  c\n  hint: d");
   set_log_sink({});
