@@ -70,7 +70,7 @@ class Executor:
         types = self._table_types(expression, session)
         text = expression.sql(dialect="snowflake") if changed else text
         if describe_only and kind == sql.SELECT:
-            text = f"select * from ({text.rstrip().rstrip(';')}) limit 0"
+            text = f"select * from ({text.rstrip().rstrip(';')}\n) limit 0"  # a comment may end the text
         return self._emulate(statement, text, kind, as_json or kind != sql.SELECT, types, most)
 
     def _rows_at_most(self, session: Session) -> int | None:
