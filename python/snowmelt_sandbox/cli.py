@@ -65,7 +65,8 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, sandbox: SandboxServer, exit_with_parent: bool) -> None:
         super().__init__(config)
         self._sandbox = sandbox
-        self._exit_with_parent = exit_with_parent
+        # Before the line that says ready: whoever reads it may end at once.
+        self._parent = os.getppid() if exit_with_parent else None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -93,8 +94,8 @@ class _Server(uvicorn.Server):
             "tables": [t.full_name for t in self._sandbox.directory], "version": __version__,
         }  # fmt: skip
         print(json.dumps(ready), flush=True)
-        if self._exit_with_parent:
-            self._watcher = asyncio.create_task(self._watch_parent(os.getppid()))
+        if self._parent is not None:
+            self._watcher = asyncio.create_task(self._watch_parent(self._parent))
 
     async def _watch_parent(self, parent: int) -> None:
         while os.getppid() == parent:
