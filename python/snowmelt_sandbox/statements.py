@@ -61,8 +61,14 @@ class Statement:
     def abort(self) -> None:
         """Ends the statement, whatever it is doing: waiting, in DuckDB, or encoding."""
         self.cancel.set()
-        if self.interrupt is not None:
-            self.interrupt()
+        threading.Thread(target=self._interrupt_until_ended, daemon=True).start()
+
+    def _interrupt_until_ended(self) -> None:
+        # DuckDB forgets an interrupt that comes before its query has begun.
+        while self.running:
+            if (interrupt := self.interrupt) is not None:
+                interrupt()
+            time.sleep(0.02)
 
     def wait(self, seconds: float) -> None:
         """Sleeps for SYSTEM$WAIT, or until aborted."""
