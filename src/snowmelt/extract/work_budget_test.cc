@@ -21,7 +21,7 @@ TEST(WorkBudget, NeverLetsMoreThroughThanItHas) {
   std::vector<std::jthread> threads;
   for (int t = 0; t < 8; ++t) {
     threads.emplace_back([&, t] {
-      for (int i = 0; i < 500; ++i) {
+      for (int i = 0; i < 100; ++i) {
         const int64_t size = 10 + (t * 7 + i) % 60;
         const auto lease = budget.acquire(size, {});
         raise(most_chunks, ++chunks);
@@ -95,7 +95,7 @@ TEST(WorkBudget, TurnsAreFewerThanChunks) {
   std::vector<std::jthread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
-      for (int i = 0; i < 200; ++i) {
+      for (int i = 0; i < 50; ++i) {
         const auto lease = budget.acquire(10, {});
         const auto turn = budget.take_turn({});
         raise(most_turns, ++turns);
