@@ -174,6 +174,14 @@ TEST(WireCheck, what_the_wire_never_sends_is_refused_by_name) {
   }
 }
 
+TEST(WireCheck, names_are_utf8) {
+  const auto values = take(arrow::MakeArrayFromScalar(arrow::Int32Scalar(0), 2));
+  const auto member = take(arrow::StructArray::Make({values}, std::vector<std::string>{"\xff"}));
+  EXPECT_THROW(read(stream_of(*batch_of(member))), ChunkDamaged);
+  const auto schema = arrow::schema({arrow::field("A\xc3", values->type())});
+  EXPECT_THROW(read(stream_of(*arrow::RecordBatch::Make(schema, 2, {values}))), ChunkDamaged);
+}
+
 TEST(WireCheck, a_batch_claims_no_more_than_its_bytes) {
   const auto members =
       take(arrow::StructArray::Make({take(arrow::MakeArrayFromScalar(arrow::Int32Scalar(0), 3))}, std::vector<std::string>{"a"}));

@@ -10,6 +10,7 @@
 #include "snowmelt/error.h"
 #include "snowmelt/extract/chunk_formats.h"
 #include "snowmelt/extract/wire_arrays.h"
+#include "snowmelt/storage/utf8.h"
 
 namespace snowmelt {
 namespace {
@@ -119,6 +120,10 @@ arrow::Status validate(const arrow::RecordBatch& batch) {
 
 void check_wire_types(const arrow::Schema& schema) {
   for (const auto& field : schema.fields()) {
+    // Names, those of members included, are repeated in messages and in JSON.
+    const std::string text = field->ToString();
+    if (!is_utf8(reinterpret_cast<const uint8_t*>(text.data()), static_cast<int64_t>(text.size())))
+      throw_damaged("a column's name or type is not UTF-8");
     if (is_wire_type(*field->type())) continue;
     throw ValueError(
         "snowflake.unexpected_wire_type",

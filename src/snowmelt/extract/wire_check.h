@@ -8,7 +8,7 @@
 namespace snowmelt {
 
 // Throws ValueError naming the column for an Arrow type that results are not known to come in: dictionaries, run ends, views,
-// unions, extensions, at any depth.
+// unions, extensions, at any depth. Throws ChunkDamaged for a name that is not UTF-8.
 void check_wire_types(const arrow::Schema& schema);
 
 // The batch, with its buffers aligned. Throws ChunkDamaged where a length, an offset, a null count or a decimal is wrong, or

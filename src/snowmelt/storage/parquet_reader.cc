@@ -262,8 +262,9 @@ struct ParquetPartReader::Impl {
   std::vector<SourceColumn> columns;
   int64_t rows = 0;
   int64_t rows_read = 0;
-  int groups_end = 0;     // of those selected
-  int64_t skip_rows = 0;  // read already, before the memory was short
+  int64_t rows_selected = 0;  // by the footer, up to the end of those selected
+  int groups_end = 0;         // of those selected
+  int64_t skip_rows = 0;      // read already, before the memory was short
   bool sized_by_bytes = true;
   int64_t batch_rows = 0;  // of the next batch
   int64_t batch_rows_max = 0;
@@ -368,6 +369,8 @@ struct ParquetPartReader::Impl {
     rows_read = 0;
     for (int group = 0; group < begin; ++group) rows_read += metadata.RowGroup(group)->num_rows();
     groups_end = end;
+    rows_selected = rows_read;
+    for (int group = begin; group < end; ++group) rows_selected += metadata.RowGroup(group)->num_rows();
     batch_rows = sized_by_bytes ? std::min(kFirstBatchRows, batch_rows_max) : batch_rows_max;
   }
 
@@ -430,7 +433,12 @@ struct ParquetPartReader::Impl {
         continue;
       }
       const std::shared_ptr<arrow::RecordBatch> batch = check(std::move(decoded));
-      if (!batch) return batch;
+      if (!batch) {
+        // A column that ends early looks like the end of all to Arrow.
+        if (rows_read != rows_selected)
+          fail("its columns have " + std::to_string(rows_read) + " rows, its footer says " + std::to_string(rows_selected));
+        return batch;
+      }
       check_indices(*batch);
       if (skip_rows > 0) {
         skip_rows -= batch->num_rows();
