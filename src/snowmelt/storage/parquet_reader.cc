@@ -541,7 +541,8 @@ ParquetPartReader::ParquetPartReader(std::shared_ptr<const InputFile> opened, co
     : impl_(std::make_unique<Impl>()) {
   const fs::path& file = impl_->file = opened->path();
   try {
-    impl_->open(opened, password, salt_hex, options);
+    // Looks at the footer's parts may throw anywhere, for the footer is decoded when they are asked for.
+    impl_->guarded([&] { impl_->open(opened, password, salt_hex, options); });
   } catch (FileError& error) {
     if (error.where().empty()) error.add_where(file.string());  // the salt's error knows no file
     throw;
@@ -555,16 +556,20 @@ const std::vector<SourceColumn>& ParquetPartReader::source_columns() const { ret
 int64_t ParquetPartReader::rows() const { return impl_->rows; }
 
 std::vector<int64_t> ParquetPartReader::row_group_rows() const {
-  const parquet::FileMetaData& metadata = *impl_->reader->parquet_reader()->metadata();
-  std::vector<int64_t> rows;
-  for (int group = 0; group < metadata.num_row_groups(); ++group) rows.push_back(metadata.RowGroup(group)->num_rows());
-  return rows;
+  return impl_->guarded([&] {
+    const parquet::FileMetaData& metadata = *impl_->reader->parquet_reader()->metadata();
+    std::vector<int64_t> rows;
+    for (int group = 0; group < metadata.num_row_groups(); ++group) rows.push_back(metadata.RowGroup(group)->num_rows());
+    return rows;
+  });
 }
 
-void ParquetPartReader::select_row_groups(int begin, int end) { impl_->select(begin, end); }
+void ParquetPartReader::select_row_groups(int begin, int end) {
+  impl_->guarded([&] { impl_->select(begin, end); });
+}
 
 std::shared_ptr<arrow::RecordBatch> ParquetPartReader::next() {
-  std::shared_ptr<arrow::RecordBatch> batch = impl_->decode();
+  std::shared_ptr<arrow::RecordBatch> batch = impl_->guarded([&] { return impl_->decode(); });
   if (batch && impl_->hybrid_calendar) impl_->check_calendar(*batch);
   if (batch) impl_->rows_read += batch->num_rows();
   if (!batch || !impl_->has_extensions) return batch;
