@@ -166,7 +166,7 @@ TEST_F(Loader, FilesThatCannotBeLoadedSaySo) {
   EXPECT_NE(code_of(directory_.path() / "short.parquet"), "");
   // Parts of ours without a manifest are an export that never ended.
   fs::create_directory(directory_.path() / "export");
-  fs::copy(good, directory_.path() / "export" / "part-20261124T000000Z-abc-00000.parquet");
+  fs::copy(good, directory_.path() / "export" / "part-20261124T000000-0123abcd-00000.parquet");
   EXPECT_NE(code_of(directory_.path() / "export"), "");
   EXPECT_EQ(ask("select to_regclass('load_test.n')"), "NULL");
 }
