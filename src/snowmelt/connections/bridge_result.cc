@@ -153,11 +153,13 @@ StatementResult parse_result(const Json& answer, const std::string& where, RowCh
     if (check == RowCheck::all_rows) check_all_rows(result, answer);
     return result;
   } catch (const Json::exception& error) {
-    throw BugError("snowflake.bug", fmt::format("a response of an unknown shape: {}", error.what()), {.where = where});
+    throw VerificationError("snowflake.unknown_answer",
+                            fmt::format("the server's answer has a shape that is not known: {}", error.what()),
+                            {.where = where, .hint = "report it with the driver's version: snowmelt --version"});
   } catch (const VerificationError& error) {
     ErrorFacts facts = error.facts();
     facts.where = where;
-    facts.query_id = answer.value("query_id", "");
+    if (const auto id = answer.find("query_id"); id != answer.end() && id->is_string()) facts.query_id = id->get<std::string>();
     throw VerificationError(error.code(), error.message(), std::move(facts));
   }
 }

@@ -14,7 +14,7 @@ enum class RowCheck {
   described,  // only asked what it is: there are no rows to count
 };
 
-// Throws VerificationError for rows that are missing and for numbers, headers or addresses that cannot be; BugError for another
+// Throws VerificationError for rows that are missing for numbers, headers or addresses that cannot be, and for another
 // shape. `where` is the account, for errors.
 StatementResult parse_result(const nlohmann::json& answer, const std::string& where, RowCheck check);
 

@@ -112,10 +112,10 @@ TEST(BridgeResult, TypesNestedWithoutEnd) {
 }
 
 TEST(BridgeResult, AnotherShapeIsABugReport) {
-  EXPECT_THROW(parse_result(Json::object(), "acct", RowCheck::all_rows), BugError);
+  EXPECT_THROW(parse_result(Json::object(), "acct", RowCheck::all_rows), VerificationError);
   Json text = answer(1);
   text["total"] = "1";
-  EXPECT_THROW(parse_result(text, "acct", RowCheck::all_rows), BugError);
+  EXPECT_THROW(parse_result(text, "acct", RowCheck::all_rows), VerificationError);
 }
 
 }  // namespace

@@ -38,8 +38,8 @@ class ResultReaderTest : public testing::Test {
       result.chunks.push_back(chunk);
       result.total += chunk.rows;
     }
-    ResultReaderOptions options{.types = {}, .threads = 2};
-    options.types.integers = IntegerMode::numeric;
+    ResultReaderOptions options{.rules = {}, .threads = 2};
+    options.rules.integers = IntegerMode::numeric;
     return open_result_reader(std::make_shared<NoConnection>(), std::move(result), options);
   }
 

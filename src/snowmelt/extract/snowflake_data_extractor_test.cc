@@ -133,8 +133,10 @@ class ExtractorTest : public testing::Test {
       ResultChunk chunk;
       chunk.url = server.url(std::to_string(i) + "?" + generation);
       chunk.rows = chunks[i];
+      const std::string stream = arrow_stream(result.total, chunks[i]);
+      chunk.uncompressed_size = static_cast<int64_t>(stream.size());  // else each would lease what an unknown size may be
       result.chunks.push_back(chunk);
-      add_body(gzip(arrow_stream(result.total, chunks[i])));
+      add_body(gzip(stream));
       result.total += chunks[i];
     }
     return result;
@@ -393,7 +395,7 @@ class TwoOffenders : public ExtractorTest {
   void serve_digits(int64_t inline_rows, const std::vector<int64_t>& chunks) {
     serve(inline_rows, chunks);
     driver->answer.row_type[0].precision = 1;
-    table.integers = IntegerMode::numeric;
+    table.rules.integers = IntegerMode::numeric;
     options.threads = 2;
     options.downloads = 2;
     options.budget = make_work_budget(2, 2, 0);
