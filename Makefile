@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CCACHE_MAXSIZE ?= 5G
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: setup setup-test configure build demo test test-more test-unit test-asan test-tsan test-bare test-go test-python lint format bench bench-connections bench-encoder bench-growth fidelity docs lock clean
+.PHONY: setup setup-test configure build demo test test-more test-unit test-asan test-tsan test-bare fuzz test-go test-python lint format bench bench-connections bench-encoder bench-growth fidelity docs lock clean
 
 setup:
 	@tools/setup
@@ -42,7 +42,12 @@ test-tsan: build
 	@$(VENV)/bin/python -m snowmelt_sandbox.postgres -- ctest --preset tsan -R '(base|snowflake|postgres)_connection|login_lock'
 
 # What takes longer than `make test` may (25 minutes with warm caches).
-test-more: test-asan test-bare
+test-more: test-asan test-bare fuzz
+
+# Hostile bytes against every reader of ours, MINUTES in all; a finding fails.
+MINUTES ?= 20
+fuzz: setup
+	@tools/fuzz $$(($(MINUTES) * 60))
 
 # Arrow and Go are not built for the sanitizer: what they leak at exit is not ours.
 test-asan: setup

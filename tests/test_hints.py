@@ -18,7 +18,10 @@ PROSE = {
     "again", "can", "does", "gave", "is", "ledger", "logs", "make", "makes", "needs", "process", "staging", "to", "tries", "was",
     "with", "writes",
 }  # fmt: skip
-VALUES = {"programmatic_access_token", "snowflake_jwt"}
+VALUES = {
+    "programmatic_access_token", "snowflake_jwt", "oauth_authorization_code", "oauth_client_credentials", "username_password_mfa",
+    "workload_identity",
+}  # fmt: skip
 AFTER_SECTION = {"of", "with"}  # "[[table]] of the configuration"
 # Words with an underscore that are no keys: settings of PostgreSQL, names of other programs and of functions.
 FOREIGN = {
@@ -119,7 +122,8 @@ def test_flags() -> None:
 def test_commands() -> None:
     commands = {line.split()[0] for line in helps().splitlines() if re.match(r"  [a-z]+ {2,}\S", line)}
     assert commands >= set(COMMANDS)
-    assert wrong(r"\bsnowmelt ([a-z]+)\b", lambda word: word in commands | PROSE) == []
+    # The label of a key that is derived from another one (docs/encryption.md) is no command.
+    assert wrong(r"\bsnowmelt (?!manifest$)([a-z]+)\b", lambda word: word in commands | PROSE) == []
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert wrong(r"\(make ([a-z-]+)\)", lambda target: target in targets) == []
 

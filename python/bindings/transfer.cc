@@ -31,8 +31,11 @@ std::optional<Secret> secret(const Password& password) { return password ? std::
 
 TableConfig table_of(const Keys& given) { return with_keys(TableConfig{}, given); }
 
-// Keys lie over [export] of snowmelt.toml, as flags do.
-ExportConfig settings_of(const Keys& given) { return with_keys(load_config().export_, given); }
+// Keys lie over [export] of snowmelt.toml, as flags do. Who gives them all (from another file) has that file left alone.
+ExportConfig settings_of(const Keys& given) {
+  const bool all = given.size() >= keys<ExportConfig>().size();
+  return with_keys(all ? ExportConfig{} : load_config().export_, given);
+}
 
 // Any manager's table: names and targets filled in as the command line does.
 TableConfig complete(const Keys& given, const ManagerHandle* manager) {
@@ -147,7 +150,7 @@ nb::dict export_one(nb::object manager, const Keys& table_keys, const Keys& sett
 nb::dict import_one(nb::object manager, const Keys& table_keys, const Password& password, const Path& directory) {
   const TableConfig table = complete(table_keys, nullptr);
   std::stop_source stop;
-  RunOptions options;
+  RunOptions options{.export_ = settings_of({})};
   options.stop = stop.get_token();
   return report_of(blocking([engine = manager_of(manager), table, password, directory,
                              options] { return import_table(table, secret(password), directory, *engine, options); },

@@ -348,7 +348,7 @@ std::span<const Key<ExportConfig>> keys<ExportConfig>() {
                                "chunks fetched at the same time, all tables together; a slow or distant storage wants more"),
       exporting<&C::memory_limit>("memory_limit",
                                   "0 (a quarter of the memory, of the control group's where that is less; at most 2 GiB)",
-                                  "bytes that chunks in hand may take, all tables together; loading holds itself to the default"),
+                                  "bytes that chunks in hand may take, all tables together; loading reads within it too"),
       exporting<&C::compression_level>("compression_level", "", "of zstd"),
       exporting<&C::permissions>(
           "permissions", "",

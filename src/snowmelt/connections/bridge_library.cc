@@ -104,7 +104,7 @@ constexpr Base64Tables kBase64;
 uint32_t decode_group(const char* group) {
   uint32_t bits = 0;
   for (size_t i = 0; i < 4; ++i) bits |= kBase64.value[i][static_cast<unsigned char>(group[i])];
-  if (bits & kInvalid) throw BugError("snowflake.bad_base64", "the first batch of a result is not base64");
+  if (bits & kInvalid) throw VerificationError("snowflake.bad_base64", "the first batch of a result is not base64");
   return bits;
 }
 
@@ -130,7 +130,7 @@ const BridgeFunctions& bridge_functions() {
 
 std::string decode_base64(const std::string& text) {
   if (text.empty()) return {};
-  if (text.size() % 4 != 0) throw BugError("snowflake.bad_base64", "the first batch of a result is not whole base64");
+  if (text.size() % 4 != 0) throw VerificationError("snowflake.bad_base64", "the first batch of a result is not whole base64");
   const size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
   const size_t whole = text.size() / 4 - (padding ? 1 : 0);
   std::string bytes(text.size() / 4 * 3, '\0');

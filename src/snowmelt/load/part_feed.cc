@@ -15,7 +15,8 @@ constexpr int64_t kPieceRowsMin = 64 << 10;
 
 std::unique_ptr<ParquetPartReader> open_part(const PartSource::Part& part, const LoadOptions& options) {
   // A policy looks at each value, and few other loads have one. The connections of a load share the memory.
-  const PartReaderOptions reading{.memory_limit = default_memory_limit() / std::max(options.connections, 1),
+  const PartReaderOptions reading{.memory_limit = (options.memory_limit > 0 ? options.memory_limit : default_memory_limit()) /
+                                                  std::max(options.connections, 1),
                                   .dictionaries = !changes_values(options)};
   return part.opened ? std::make_unique<ParquetPartReader>(part.opened, options.password, part.salt, reading)
                      : std::make_unique<ParquetPartReader>(part.file, options.password, part.salt, reading);

@@ -27,6 +27,7 @@ struct LoadOptions {
   LoadMode mode = LoadMode::create;
   ColumnRules rules;
   std::optional<Secret> password;  // of encrypted parts
+  int64_t memory_limit = 0;        // bytes that reading may take, all connections together; 0: machine_limits.h
   TableProgress* progress = nullptr;
   std::stop_token stop;
   // Several connections fill one table where that pays and the mode allows it: through a staging table, published by one

@@ -22,7 +22,12 @@ int default_load_connections() {
 TableReport import_parts(PartSource& parts, const TableConfig& table, const std::optional<Secret>& password,
                          ConnectionManager& conn_manager, const RunOptions& options, TableProgress* progress) {
   PostgreSQLDataLoader loader(conn_manager);
-  LoadOptions load{.mode = table.mode, .rules = table.rules, .password = password, .progress = progress, .stop = options.stop};
+  LoadOptions load{.mode = table.mode,
+                   .rules = table.rules,
+                   .password = password,
+                   .memory_limit = options.export_.memory_limit,
+                   .progress = progress,
+                   .stop = options.stop};
   auto* manager = dynamic_cast<PostgresConnectionManager*>(&conn_manager);
   if (manager != nullptr && options.load_connections != 1) {
     load.connections = options.load_connections > 0 ? options.load_connections : default_load_connections();
