@@ -115,8 +115,10 @@ std::shared_ptr<arrow::Array> column(Provider& input, const Type& type, int64_t 
       case arrow::Type::DECIMAL128: {
         const arrow::Decimal128 value(input.ConsumeIntegral<int64_t>(), input.ConsumeIntegral<uint64_t>());
         const int32_t precision = static_cast<const arrow::Decimal128Type&>(*type.arrow).precision();
-        must(static_cast<arrow::Decimal128Builder&>(*builder).Append(value.FitsInPrecision(precision) ? value
-                                                                                                      : arrow::Decimal128(7)));
+        // Not FitsInPrecision(): the smallest 128-bit number has no positive, and passes it.
+        const arrow::Decimal128 most = arrow::Decimal128::GetMaxValue(precision);
+        const bool fits = value <= most && value >= -most;
+        must(static_cast<arrow::Decimal128Builder&>(*builder).Append(fits ? value : arrow::Decimal128(7)));
         break;
       }
       case arrow::Type::BINARY:
