@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "snowmelt/connections/bridge_library.h"
 #include "snowmelt/error.h"
@@ -28,11 +30,21 @@ constexpr int64_t kChunkBytesMax = int64_t{1} << 40;
                           {.hint = "run it again; if it stays so, report it to Snowflake with the query id"});
 }
 
+// A fraction, and a number beyond the wanted width, would be cut to one that the server did not say.
+template <typename Number = int64_t>
+Number whole_number(const Json& number, const char* key) {
+  const bool wide = number.is_number_unsigned() && number.get<uint64_t>() > uint64_t{std::numeric_limits<int64_t>::max()};
+  if (!number.is_number_integer() || wide) bad(fmt::format("{} is not a whole number of 64 bits", key));
+  const auto value = number.get<int64_t>();
+  if (!std::in_range<Number>(value)) bad(fmt::format("{} is {}", key, value));
+  return static_cast<Number>(value);
+}
+
 template <typename Number>
 std::optional<Number> optional_number(const Json& object, const char* key) {
   const auto found = object.find(key);
   if (found == object.end() || !found->is_number()) return std::nullopt;
-  return found->get<Number>();
+  return whole_number<Number>(*found, key);
 }
 
 SnowflakeColumn parse_column(const Json& text, int depth = 0) {
@@ -71,7 +83,7 @@ Row parse_row(const Json& text) {
 bool breaks_a_line(std::string_view text) { return text.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos; }
 
 int64_t chunk_number(const Json& chunk, const char* key, int64_t most) {
-  const int64_t number = chunk.at(key);
+  const int64_t number = whole_number(chunk.at(key), key);
   if (number < 0 || number > most) bad(fmt::format("a chunk with {} {}", key, number));
   return number;
 }
@@ -111,9 +123,9 @@ std::map<std::string, std::string> parse_headers(const Json& text) {
 StatementResult parse(const Json& answer) {
   StatementResult result;
   result.query_id = answer.at("query_id");
-  result.total = answer.at("total");
+  result.total = whole_number(answer.at("total"), "total");
   if (result.total < 0 || result.total > kRowsMax) bad(fmt::format("a total of {} rows", result.total));
-  result.statement_type_id = answer.at("statement_type_id");
+  result.statement_type_id = whole_number(answer.at("statement_type_id"), "statement_type_id");
   result.arrow = answer.at("format") == "arrow";
   for (const Json& column : answer.at("row_type")) result.row_type.push_back(parse_column(column));
   if (result.arrow) {

@@ -77,6 +77,21 @@ TEST(BridgeResult, NumbersThatCannotBe) {
   EXPECT_NE(with(chunk("https://h/a", 1, 5, INT64_MAX)).find("compressed_size"), std::string::npos);
 }
 
+TEST(BridgeResult, NumbersThatWouldBeCut) {
+  Json text = answer(1);
+  text["total"] = 1.5;
+  EXPECT_NE(refusal(text).find("total is not a whole number"), std::string::npos);
+  text["total"] = uint64_t{1} << 63;
+  EXPECT_NE(refusal(text).find("total is not a whole number of 64 bits"), std::string::npos);
+  for (const Json& number : {Json(7.7e19), Json(int64_t{1} << 40), Json(-(int64_t{1} << 40)), Json(2.5)}) {
+    for (const char* key : {"precision", "scale", "vectorDimension"}) {
+      text = answer(1);
+      text["row_type"] = Json::array({{{"name", "C"}, {"type", "fixed"}, {key, number}}});
+      EXPECT_NE(refusal(text).find(key), std::string::npos) << key << " " << number;
+    }
+  }
+}
+
 TEST(BridgeResult, OneAddressForTwoChunks) {
   Json text = answer(100);
   text["chunks"] = Json::array({chunk("https://h/a?s=1", 50), chunk("https://h/b?s=1", 50)});
@@ -111,7 +126,7 @@ TEST(BridgeResult, TypesNestedWithoutEnd) {
   EXPECT_NE(refusal(text).find("nested deeper"), std::string::npos);
 }
 
-TEST(BridgeResult, AnotherShapeIsABugReport) {
+TEST(BridgeResult, AnotherShapeIsTheServersFault) {
   EXPECT_THROW(parse_result(Json::object(), "acct", RowCheck::all_rows), VerificationError);
   Json text = answer(1);
   text["total"] = "1";

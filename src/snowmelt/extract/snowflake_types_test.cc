@@ -387,6 +387,12 @@ TEST(SnowflakeTypes, the_row_type_names_extensions_and_elements) {
   EXPECT_EQ(source_type(vector), "VECTOR(FLOAT,2)");
 }
 
+TEST(SnowflakeTypes, an_object_without_members_is_an_empty_one) {
+  const auto validity = arrow::Buffer::FromString("\x01");
+  const auto rows = std::make_shared<arrow::StructArray>(arrow::struct_({}), 2, arrow::ArrayVector{}, validity, 1);
+  EXPECT_EQ(converted({.name = "C", .type = "object"}, rows).second, (Strings{"{}", "null"}));
+}
+
 TEST(SnowflakeTypes, structured_values_in_native_form_become_exact_json) {
   const auto named = [](SnowflakeColumn type, const std::string& name) {
     type.name = name;

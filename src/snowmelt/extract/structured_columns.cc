@@ -30,6 +30,10 @@ ArrayPtr convert_struct(const ColumnPlan& plan, const arrow::StructArray& rows, 
     arrays.push_back(converted(child_plan(plan, static_cast<size_t>(i), count), field, first_row));
     names.push_back(rows.struct_type()->field(i)->name());
   }
+  if (arrays.empty()) {  // Make() takes the length from a member
+    return std::make_shared<arrow::StructArray>(arrow::struct_({}), rows.length(), arrays, copy_validity(rows),
+                                                rows.null_count());
+  }
   return take(arrow::StructArray::Make(arrays, names, copy_validity(rows), rows.null_count()));
 }
 
