@@ -95,7 +95,6 @@ std::shared_ptr<ExtractionHandle> extract(nb::object manager, const Keys& table_
   const TableConfig table = table_of(table_keys);
   std::stop_source stop;
   ExtractOptions options{settings_of(setting_keys), secret(password)};
-  options.budget = make_budget(options);
   options.stop = stop.get_token();
   const auto raised = std::make_shared<RaisedInPython>();
   auto extraction = blocking(
@@ -136,7 +135,6 @@ nb::dict export_one(nb::object manager, const Keys& table_keys, const Keys& sett
   const TableConfig table = complete(table_keys, engine_manager(manager));
   std::stop_source stop;
   RunOptions options{.export_ = settings_of(setting_keys)};
-  options.budget = make_budget(options.export_);
   options.stop = stop.get_token();
   const auto raised = std::make_shared<RaisedInPython>();
   return report_of(with_python(

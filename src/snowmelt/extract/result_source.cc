@@ -16,8 +16,8 @@ constexpr int kRefreshesMax = 3;   // of the URLs for one chunk; one is usual, a
 constexpr int kCountAttempts = 2;  // a unit with a wrong number of rows is fetched once more
 constexpr size_t kCursorUnitRows = 16'384;
 
-// A body that arrived whole and is damaged all the same. The downloader tries ChunkDamaged eight times, as if the network were at
-// fault; this passes through it.
+// A body that arrived whole and is damaged all the same. The downloader tries ChunkDamaged three times, as if a line had damaged
+// it; this passes through it.
 class BodyDamaged : public VerificationError {
  public:
   using VerificationError::VerificationError;
