@@ -143,7 +143,10 @@ func TestKeyPairFiles(t *testing.T) {
 }
 
 // withOpener puts a program named xdg-open first on PATH.
+//
+// The temporary directory is the test's own: what another process left in the shared one is not this test's.
 func withOpener(t *testing.T, script string) {
+	t.Setenv("TMPDIR", t.TempDir())
 	directory := t.TempDir()
 	if err := os.WriteFile(filepath.Join(directory, "xdg-open"), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
 		t.Fatal(err)
