@@ -172,7 +172,9 @@ bool is_plain_start(char c, Fold fold) {
          (fold == Fold::lower && static_cast<unsigned char>(c) >= 0x80);
 }
 
-std::string quote_if_needed(const std::string& name) {
+}  // namespace
+
+std::string written_name(const std::string& name) {
   const bool plain =
       !name.empty() && (name[0] == '_' || (name[0] >= 'a' && name[0] <= 'z')) &&
       std::all_of(name.begin(), name.end(), [](char c) { return c == '_' || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });
@@ -181,8 +183,6 @@ std::string quote_if_needed(const std::string& name) {
   for (char c : name) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
   return quoted + "\"";
 }
-
-}  // namespace
 
 void complete_table(const Config& config, TableConfig& table, const std::string& where) {
   if (table.source.empty() == table.query.empty()) {
@@ -203,7 +203,7 @@ void complete_table(const Config& config, TableConfig& table, const std::string&
     if (table.name.empty()) bad(where, "a query needs a name", "add name = \"…\" beside the query");
     last = table.name;
   }
-  if (table.target.empty()) table.target = quote_if_needed(schema) + "." + quote_if_needed(fold_to_postgres(last));
+  if (table.target.empty()) table.target = written_name(schema) + "." + written_name(fold_to_postgres(last));
   parse_name(table.target, Fold::lower, 2);  // refuses what is no name
 }
 

@@ -1,6 +1,7 @@
 // Every setting, with its default. Names are those of the TOML keys; docs/configuration.md is the user's view.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -72,8 +73,12 @@ struct PostgresConfig {
   std::string sslmode;
   std::string sslrootcert;
   bool autocommit = false;
-  int connect_timeout = 15;  // seconds
-  int load_connections = 0;  // of the command line, for one table; 0: by the cores, at most 4
+  int connect_timeout = 15;                 // seconds
+  int load_connections = 0;                 // of the command line, for one table; 0: by the cores, at most 4
+  std::string ledger_schema = "snowmelt";   // folded: the name as pg_namespace has it
+  bool create_schema = false;               // make a target's schema that is not there
+  std::chrono::milliseconds wait{600'000};  // for another load of the target or another use of the directory; 0: not at all
+  std::chrono::milliseconds publish_lock_timeout{2'000};  // readers queue behind a publish for so long at a time; not 0
 };
 
 enum class LoadMode { create, replace, truncate, append };
@@ -128,6 +133,9 @@ struct Config {
 enum class Fold { upper, lower };
 // Throws ConfigurationError for text that is not a dotted name of 1 to `parts_max` parts.
 std::vector<std::string> parse_name(const std::string& text, Fold fold, size_t parts_max = 3);
+
+// One part as parse_name(…, Fold::lower) reads it again: quoted where it is not plain.
+std::string written_name(const std::string& name);
 
 // The default target of a Snowflake column or table name: [A-Z_][A-Z0-9_$]* goes down, every other name stays.
 std::string fold_to_postgres(const std::string& name);

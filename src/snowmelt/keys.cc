@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <limits>
 #include <numeric>
 #include <type_traits>
 #include <utility>
 
+#include "snowmelt/duration.h"
 #include "snowmelt/error.h"
 #include "snowmelt/names.h"
 
@@ -48,6 +50,7 @@ constexpr KeyType type_of() {
   if constexpr (std::is_enum_v<Member>) return KeyType::word;
   if constexpr (std::is_same_v<Member, std::map<std::string, std::string>>) return KeyType::texts;
   if constexpr (std::is_same_v<Member, std::vector<std::string>>) return KeyType::names;
+  if constexpr (std::is_same_v<Member, std::chrono::milliseconds>) return KeyType::duration;
   return KeyType::text;
 }
 
@@ -65,6 +68,7 @@ KeyValue value_of(const Member& value) {
   if constexpr (std::is_same_v<Member, std::filesystem::path>) return value.string();
   if constexpr (std::is_enum_v<Member>) return std::string(words_of<Member>()[static_cast<size_t>(value)]);
   if constexpr (std::is_same_v<Member, int>) return int64_t{value};
+  if constexpr (std::is_same_v<Member, std::chrono::milliseconds>) return duration_text(value);
   if constexpr (std::is_same_v<Member, bool> || std::is_same_v<Member, int64_t> || std::is_same_v<Member, std::string> ||
                 type_of<Member>() == KeyType::texts || type_of<Member>() == KeyType::names)
     return value;
@@ -99,6 +103,20 @@ std::string text_of(const KeyValue& value, const std::string& where) {
   if (const auto* text = std::get_if<std::string>(&value)) return *text;
   if (const auto* number = std::get_if<int64_t>(&value)) return std::to_string(*number);
   bad(where, "expected text in quotes");
+}
+
+std::chrono::milliseconds duration_of(const KeyValue& value, const std::string& where) {
+  std::string text;
+  if (const auto* number = std::get_if<int64_t>(&value)) {
+    text = std::to_string(*number);
+  } else if (const auto* given = std::get_if<std::string>(&value)) {
+    text = *given;
+  } else {
+    bad(where, "expected a duration", std::string(kDurationForms));
+  }
+  const auto duration = parse_duration(text);
+  if (!duration) bad(where, fmt::format("\"{}\" is not a duration", text), std::string(kDurationForms));
+  return *duration;
 }
 
 template <typename Enum>
@@ -146,6 +164,8 @@ void assign(const Key<Section>& key, Section& section, const KeyValue& value, co
     target = static_cast<Member>(number);
   } else if constexpr (std::is_enum_v<Member>) {
     target = word_of<Member>(value, where);
+  } else if constexpr (type_of<Member>() == KeyType::duration) {
+    target = duration_of(value, where);
   } else if constexpr (type_of<Member>() == KeyType::texts) {
     const auto* texts = std::get_if<Member>(&value);
     if (texts == nullptr) {
@@ -213,6 +233,48 @@ Key<SnowflakeConfig> session_parameters_row() {
   return key;
 }
 
+// Longer names are cut by PostgreSQL, and the cut one would not be found again.
+constexpr size_t kNameBytes = 63;
+
+// Kept as the catalog has it, given out as it may be written.
+Key<PostgresConfig> ledger_schema_row() {
+  auto key = postgres<&PostgresConfig::ledger_schema>(
+      "ledger_schema", {}, {},
+      "schema of snowmelt's own tables: which exports are in a table, and which tables it made. It is made when it is needed");
+  key.type = KeyType::name;
+  key.get = [](const PostgresConfig& config) { return KeyValue(written_name(config.ledger_schema)); };
+  key.set = [](const Key<PostgresConfig>& self, PostgresConfig& config, const KeyValue& value, const std::string& where,
+               KeyOrigin origin) {
+    if (origin == KeyOrigin::file) refuse_variables(value, where, self.variable);
+    std::string name;
+    try {
+      name = parse_name(text_of(value, where), Fold::lower, 1).front();
+    } catch (const ConfigurationError& error) {
+      bad(where, fmt::format("this is not the name of one schema: {}", error.message()),
+          "write letters, digits and _, or put other names in \"double quotes\"");
+    }
+    if (name.size() > kNameBytes)
+      bad(where, fmt::format("the name has {} bytes, and PostgreSQL's have at most {}", name.size(), kNameBytes));
+    config.ledger_schema = name;
+  };
+  return key;
+}
+
+// PostgreSQL takes 0 for "no limit": readers would queue without end.
+Key<PostgresConfig> publish_lock_timeout_row() {
+  auto key = postgres<&PostgresConfig::publish_lock_timeout>(
+      "publish_lock_timeout", {}, {},
+      "how long new readers may queue behind a publish at a time; then they go first, and it tries again");
+  key.set = [](const Key<PostgresConfig>& self, PostgresConfig& config, const KeyValue& value, const std::string& where,
+               KeyOrigin origin) {
+    PostgresConfig fresh;
+    assign<PostgresConfig, &PostgresConfig::publish_lock_timeout>(self, fresh, value, where, origin);
+    if (fresh.publish_lock_timeout.count() == 0) bad(where, "must be more than 0", "write \"2s\", say");
+    config.publish_lock_timeout = fresh.publish_lock_timeout;
+  };
+  return key;
+}
+
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});
@@ -240,6 +302,8 @@ std::string_view to_string(KeyType type) noexcept {
     case KeyType::texts: return "table of columns";
     case KeyType::names: return "list of columns";
     case KeyType::parameters: return "table of parameters";
+    case KeyType::duration: return "duration";
+    case KeyType::name: return "name";
   }
   return "";
 }
@@ -332,6 +396,12 @@ std::span<const Key<PostgresConfig>> keys<PostgresConfig>() {
       postgres<&C::connect_timeout>("connect_timeout", "", "", "seconds a host"),
       postgres<&C::load_connections>("load_connections", "", "0 (the cores, at most 4)",
                                      "connections that fill one table in `snowmelt run` and `import`; `--load-connections` wins"),
+      ledger_schema_row(),
+      postgres<&C::create_schema>("create_schema", "", "", "make a target's schema where it is missing"),
+      postgres<&C::wait>("wait", "", "",
+                         "how long to wait for another load of the same target, or for another run in the export directory: "
+                         "`\"10m\"`, `\"90s\"`, or a number of seconds; 0: not at all. `--wait` wins"),
+      publish_lock_timeout_row(),
   };
   return kKeys;
 }

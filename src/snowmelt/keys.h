@@ -26,9 +26,11 @@ enum class KeyType {
   word,        // one of Key::words
   texts,       // { COLUMN = "text" }
   names,       // ["COLUMN", …]
+  duration,    // "10m", or a number of seconds
+  name,        // of PostgreSQL, one part
   parameters,  // { NAME = a text, a number, or true or false }
 };
-// "text", "number", …, for people.
+// "text", "number", …, for people and for Python.
 std::string_view to_string(KeyType type) noexcept;
 
 // A file of ours says each type plainly. Variables, keyword arguments and other tools' files may write numbers and flags as

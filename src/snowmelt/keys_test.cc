@@ -21,6 +21,8 @@ KeyValue sample(const Key<Section>& key) {
     case KeyType::secret:
     case KeyType::path: return fmt::format("some \"{}\"", key.name);
     case KeyType::integer: return int64_t{7};
+    case KeyType::duration: return std::string("7m");
+    case KeyType::name: return std::string("\"Some \"\"name\"\"\"");
     case KeyType::flag: return !std::get<bool>(key.get(Section{}));
     case KeyType::word: return std::string(key.words.back());
     case KeyType::texts: return std::map<std::string, std::string>{{"A", "one"}, {"B \"c\"", "two"}};
@@ -162,6 +164,47 @@ TEST_F(KeyTable, VariablesAreRefusedUntilThereAreSome) {
   SnowflakeConfig config;
   set_key(config, "password", std::string("a${b}"));  // a program's own text is the program's
   EXPECT_EQ(config.password.reveal(), "a${b}");
+}
+
+TEST_F(KeyTable, ADurationHasAUnitOrIsSeconds) {
+  const auto wait_of = [&](const char* value) {
+    return load(fmt::format("[postgres]\nwait = {}\n", value)).postgres.wait.count();
+  };
+  EXPECT_EQ(load("").postgres.wait.count(), 600'000);
+  EXPECT_EQ(wait_of("0"), 0);
+  EXPECT_EQ(wait_of("90"), 90'000);
+  EXPECT_EQ(wait_of("\"90\""), 90'000);
+  EXPECT_EQ(wait_of("\"500ms\""), 500);
+  EXPECT_EQ(wait_of("\"1h\""), 3'600'000);
+  for (const char* wrong : {"-1", "\"-1s\"", "\"10 minutes\"", "9223372036854775807", "\"597h\"", "true", "1.5", "\"\""}) {
+    const std::string message = refusal(fmt::format("[postgres]\nwait = {}\n", wrong));
+    EXPECT_NE(message.find(":2, postgres.wait"), std::string::npos) << wrong << message;
+    EXPECT_NE(message.find("duration"), std::string::npos) << wrong << message;
+  }
+  PostgresConfig config;
+  set_key(config, "wait", int64_t{5});  // a number, as Python hands it over
+  EXPECT_EQ(config.wait.count(), 5'000);
+}
+
+TEST_F(KeyTable, APublishNeverWaitsWithoutLimit) {
+  EXPECT_EQ(load("").postgres.publish_lock_timeout.count(), 2'000);
+  const std::string message = refusal("[postgres]\npublish_lock_timeout = 0\n");
+  EXPECT_NE(message.find("postgres.publish_lock_timeout"), std::string::npos) << message;
+  EXPECT_NE(message.find("must be more than 0"), std::string::npos) << message;
+}
+
+TEST_F(KeyTable, TheLedgersSchemaIsOneName) {
+  const auto schema_of = [&](const char* value) {
+    return load(fmt::format("[postgres]\nledger_schema = '{}'\n", value)).postgres.ledger_schema;
+  };
+  EXPECT_EQ(load("").postgres.ledger_schema, "snowmelt");
+  EXPECT_EQ(schema_of("Loads"), "loads");
+  EXPECT_EQ(schema_of("\"Our loads\""), "Our loads");
+  for (const std::string& wrong :
+       {std::string("a.b"), std::string(), std::string("a b"), std::string("\"a"), std::string(64, 'x')}) {
+    const std::string message = refusal(fmt::format("[postgres]\nledger_schema = '{}'\n", wrong));
+    EXPECT_NE(message.find(":2, postgres.ledger_schema"), std::string::npos) << wrong << message;
+  }
 }
 
 TEST_F(KeyTable, LinesAreNamedInEverySection) {
