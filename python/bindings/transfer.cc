@@ -162,7 +162,8 @@ std::string run_all(bool exporting, nb::object manager, const std::vector<Keys>&
   const auto has_target = [](const Keys& keys) {
     return std::any_of(keys.begin(), keys.end(), [](const auto& key) { return key.first == "target"; });
   };
-  Config config = exporting || std::all_of(tables.begin(), tables.end(), has_target) ? Config{} : load_config();
+  Config config;
+  if (!exporting && !std::all_of(tables.begin(), tables.end(), has_target)) config = load_config();
   config.tables.clear();
   if (const ManagerHandle* engine = engine_manager(manager); engine && engine->snowflake()) {
     config.snowflake = engine->snowflake()->config();

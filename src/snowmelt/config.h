@@ -61,8 +61,16 @@ struct SnowflakeConfig {
   std::map<std::string, std::string> session_parameters;
 };
 
+// How a load behaves towards others who use the same server.
+struct LoadSettings {
+  std::string ledger_schema = "snowmelt";   // of our own tables (load/load_ledger.h); folded: the name as pg_namespace has it
+  bool create_schema = false;               // make a target's schema that is not there
+  std::chrono::milliseconds wait{600'000};  // for another load of the target or another use of the directory; 0: not at all
+  std::chrono::milliseconds publish_lock_timeout{2'000};  // readers queue behind a publish for so long at a time; not 0
+};
+
 // [postgres]: uri or service, else single keys, else libpq's own PG* variables and .pgpass.
-struct PostgresConfig {
+struct PostgresConfig : LoadSettings {
   Secret uri;  // may hold a password
   std::string service;
   std::string host;
@@ -73,12 +81,8 @@ struct PostgresConfig {
   std::string sslmode;
   std::string sslrootcert;
   bool autocommit = false;
-  int connect_timeout = 15;                 // seconds
-  int load_connections = 0;                 // of the command line, for one table; 0: by the cores, at most 4
-  std::string ledger_schema = "snowmelt";   // folded: the name as pg_namespace has it
-  bool create_schema = false;               // make a target's schema that is not there
-  std::chrono::milliseconds wait{600'000};  // for another load of the target or another use of the directory; 0: not at all
-  std::chrono::milliseconds publish_lock_timeout{2'000};  // readers queue behind a publish for so long at a time; not 0
+  int connect_timeout = 15;  // seconds
+  int load_connections = 0;  // of the command line, for one table; 0: by the cores, at most 4
 };
 
 enum class LoadMode { create, replace, truncate, append };

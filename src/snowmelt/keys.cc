@@ -13,6 +13,7 @@
 
 #include "snowmelt/duration.h"
 #include "snowmelt/error.h"
+#include "snowmelt/nearest_word.h"
 #include "snowmelt/names.h"
 
 namespace snowmelt {
@@ -275,20 +276,6 @@ Key<PostgresConfig> publish_lock_timeout_row() {
   return key;
 }
 
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substitution = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitution});
-    }
-  }
-  return row.back();
-}
-
 }  // namespace
 
 std::string_view to_string(KeyType type) noexcept {
@@ -462,11 +449,8 @@ std::span<const Key<TableConfig>> keys<TableConfig>() {
 }
 
 void throw_unknown_key(const std::string& where, std::string_view key, const std::vector<std::string_view>& known) {
-  const auto nearest = std::min_element(known.begin(), known.end(), [&](std::string_view a, std::string_view b) {
-    return edit_distance(key, a) < edit_distance(key, b);
-  });
   throw ConfigurationError("config.unknown_key", fmt::format("unknown key \"{}\"", key),
-                           {.where = where, .hint = fmt::format("the nearest known key is \"{}\"", *nearest)});
+                           {.where = where, .hint = fmt::format("the nearest known key is \"{}\"", nearest_word(key, known))});
 }
 
 template <typename Section>

@@ -3,6 +3,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
+#include <string>
+#include <utility>
 
 namespace snowmelt {
 
@@ -13,6 +16,23 @@ struct PolicyCounts {
   std::atomic<int64_t> on_subsecond{0};
 };
 
+// A sentence that one thread sets and a display reads; empty: nothing to tell.
+class ProgressNote {
+ public:
+  void set(std::string text) {
+    const std::lock_guard lock(mutex_);
+    text_ = std::move(text);
+  }
+  std::string get() const {
+    const std::lock_guard lock(mutex_);
+    return text_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::string text_;
+};
+
 struct TableProgress {
   std::atomic<int64_t> rows_total{-1};     // -1 until the server has answered
   std::atomic<int64_t> rows_exported{0};   // encoded into Parquet row groups
@@ -20,6 +40,7 @@ struct TableProgress {
   std::atomic<int64_t> rows_loaded{0};     // encoded for COPY
   std::atomic<int64_t> bytes_loaded{0};    // COPY bytes sent
   PolicyCounts policies;
+  ProgressNote waiting;  // for whom the load waits: "the lock of public.t, held by pid 4242 (psql)"
 };
 
 }  // namespace snowmelt

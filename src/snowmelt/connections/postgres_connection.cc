@@ -172,6 +172,27 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
     run("BEGIN", {});
   }
 
+  // begin(), but false where the server has not answered by then; the connection is closed then.
+  bool begin_by(std::chrono::steady_clock::time_point deadline) {
+    std::lock_guard lock(mutex_);
+    require_usable();
+    if (PQsendQuery(handle_.get(), "BEGIN") != 1) throw_postgres_failure(failure_of(nullptr, handle_.get()));
+    while (PQisBusy(handle_.get()) != 0) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+      pollfd socket{.fd = PQsocket(handle_.get()), .events = POLLIN, .revents = 0};
+      if (left <= 0 || ::poll(&socket, 1, static_cast<int>(left)) == 0) {
+        close();
+        return false;
+      }
+      if (PQconsumeInput(handle_.get()) != 1) break;
+    }
+    checked(PgResultHandle(PQgetResult(handle_.get())));
+    while (PgResultHandle rest{PQgetResult(handle_.get())}) {
+    }
+    note_state();
+    return true;
+  }
+
   void commit() override {
     std::lock_guard lock(mutex_);
     if (!in_transaction_) return;
@@ -465,6 +486,18 @@ PostgresConfig default_config(bool autocommit) {
 
 std::shared_ptr<PostgresConnection> open_postgres(const PostgresConfig& config) {
   return std::make_shared<LibpqConnection>(connect_postgres(config), config.autocommit);
+}
+
+std::shared_ptr<PostgresConnection> open_postgres_transaction(const PostgresConfig& config, std::chrono::milliseconds limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  try {
+    auto connection = std::make_shared<LibpqConnection>(connect_postgres(config, deadline), config.autocommit);
+    if (connection->begin_by(deadline)) return connection;
+  } catch (const ConnectionError& error) {
+    if (std::chrono::steady_clock::now() < deadline) throw;
+    log(LogLevel::debug, "another connection: {}", error.message());
+  }
+  return nullptr;
 }
 
 std::string quote_identifier(std::string_view name) { return quoted(name, '"'); }

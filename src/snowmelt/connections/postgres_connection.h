@@ -1,6 +1,7 @@
 // One PostgreSQL connection with transactions, and the COPY stream the loader writes into.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -55,6 +56,10 @@ class PostgresConnection : public Connection {
 
 // Opens one connection as the configuration says: libpq's own rules for URI, service, PG* and .pgpass; UTF-8 client encoding.
 std::shared_ptr<PostgresConnection> open_postgres(const PostgresConfig& config);
+
+// The same, with a transaction begun, all within `limit`: through a pooler an open connection says nothing of a free server behind
+// it. Null where no server answered in time; what else goes wrong is thrown.
+std::shared_ptr<PostgresConnection> open_postgres_transaction(const PostgresConfig& config, std::chrono::milliseconds limit);
 
 // "name" quoted for PostgreSQL; a NUL inside is a ValueError.
 std::string quote_identifier(std::string_view name);

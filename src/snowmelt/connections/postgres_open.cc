@@ -256,14 +256,14 @@ bool is_local_host(std::string_view host) {
   return host.empty() || host.front() == '/' || host.front() == '@' || is_loopback(host);
 }
 
-PgConnectionHandle connect_postgres(const PostgresConfig& config) {
+PgConnectionHandle connect_postgres(const PostgresConfig& config, PostgresDeadline latest) {
   Keywords words = keywords_of(config);
   const Settings uri = settings_of_uri(config);
   const Settings effective = effective_settings(words);
   apply_tls_rule(config, uri, effective, words);
 
   const size_t hosts = split_hosts(setting(effective, "host")).size();
-  const auto deadline = deadline_of(effective, hosts);
+  const auto deadline = std::min(deadline_of(effective, hosts), latest);
   PgConnectionHandle connection(words.start());
   if (!connection) throw std::bad_alloc();
   const bool failed_at_once = PQstatus(connection.get()) == CONNECTION_BAD;

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "snowmelt/error.h"
+#include "snowmelt/load/lock_wait.h"
 #include "snowmelt/load/staging_table.h"
 #include "snowmelt/load/table_swap.h"
 #include "snowmelt/log.h"
@@ -12,21 +14,19 @@
 namespace snowmelt {
 namespace {
 
-constexpr const char* kLedgerName = "snowmelt_ledger";
-
 // Domains are followed to their base type, whose encoding their values have.
 constexpr const char* kColumns = R"(
 with recursive base as (
-  select a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) as declared, a.atttypid as type, a.atttypmod as typmod,
+  select a.attnum, a.attname, format_type(a.atttypid, a.atttypmod) as declared, a.atttypid as type, a.atttypmod as typmod,
          a.attnotnull as not_null, a.atthasdef or a.attidentity <> '' as has_default, a.attgenerated <> '' as generated
-  from pg_catalog.pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+  from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
   union all
   select b.attnum, b.attname, b.declared, t.typbasetype, t.typtypmod, b.not_null or t.typnotnull,
          b.has_default or t.typdefault is not null, b.generated
-  from base b join pg_catalog.pg_type t on t.oid = b.type where t.typtype = 'd')
+  from base b join pg_type t on t.oid = b.type where t.typtype = 'd')
 select b.attname, b.declared, b.type, b.typmod, t.typtype, case when t.typcategory = 'A' and t.typlen = -1 then t.typelem else 0 end,
        t.typname, b.not_null, b.has_default, b.generated
-from base b join pg_catalog.pg_type t on t.oid = b.type where t.typtype <> 'd' order by b.attnum)";
+from base b join pg_type t on t.oid = b.type where t.typtype <> 'd' order by b.attnum)";
 
 std::string kind_name(char kind) {
   static const std::map<char, std::string> names{
@@ -49,66 +49,118 @@ std::string quoted_list(const std::vector<std::string>& names) {
   return list;
 }
 
+// What COPY and the publish need of the table's lock. A replace upgrades its own where it has to empty the table.
+TableLock lock_of(LoadMode mode) {
+  return mode == LoadMode::append     ? TableLock::row_exclusive
+         : mode == LoadMode::truncate ? TableLock::access_exclusive
+                                      : TableLock::share_row_exclusive;
+}
+
 }  // namespace
 
-TableLoad::TableLoad(PostgresConnection& connection, const std::string& target, LoadMode mode)
-    : connection_(connection), mode_(mode) {
-  find(target);
-  refuse_or_accept();
-  if (exists()) read_columns(connection_);
+TableLoad::TableLoad(LoadSession& session, const std::string& target, LoadMode mode)
+    : session_(session), mode_(mode), written_(target) {
+  find();
 }
 
 TableLoad::~TableLoad() = default;
 
-void TableLoad::find(const std::string& target) {
-  const std::vector<std::string> parts = parse_name(target, Fold::lower, 2);
-  table_ = parts.back();
-  constexpr const char* kFind = R"(
-select n.nspname, c.oid, c.relkind from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where c.relname = $1 and n.nspname = any (case when $2::text is null then pg_catalog.current_schemas(false) else array[$2::name] end)
-order by pg_catalog.array_position(pg_catalog.current_schemas(false), n.nspname) limit 1)";
-  const Value schema = parts.size() == 2 ? Value(parts[0]) : std::nullopt;
-  const auto found = connection_.execute(kFind, {table_, schema});
-  if (!found.rows.empty()) {
-    schema_ = *found.rows[0][0];
-    oid_ = *found.rows[0][1];
-    kind_ = (*found.rows[0][2])[0];
-  } else if (schema) {
-    schema_ = *schema;
-  } else {
-    const Value current = connection_.execute("select pg_catalog.current_schema()").rows.at(0).at(0);
-    if (!current)
-      throw PostgresError("postgres.no_schema", "search_path names no schema that exists",
-                          {.where = target, .hint = "write the target as schema.table"});
-    schema_ = *current;
+void TableLoad::find() {
+  const std::vector<std::string> parts = parse_name(written_, Fold::lower, 2);
+  target_.table = parts.back();
+  const std::vector<std::string>& path = session_.schemas();
+  const std::vector<std::string> schemas = parts.size() == 2 ? std::vector{parts[0]} : path;
+  if (schemas.empty())
+    throw PostgresError("postgres.no_schema", "search_path names no schema that exists",
+                        {.where = written_, .hint = "write the target as schema.table"});
+  target_.schema = schemas.front();
+  target_.oid.clear();
+  target_.kind = 0;
+  const auto found = session_.ours(
+      "select n.nspname, c.oid, c.relkind from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relname = $1",
+      {target_.table});
+  for (const std::string& schema : schemas) {  // the first schema that has it
+    const auto row = std::find_if(found.rows.begin(), found.rows.end(), [&](const Row& one) { return *one[0] == schema; });
+    if (row == found.rows.end()) continue;
+    target_.schema = schema;
+    target_.oid = *(*row)[1];
+    target_.kind = (*row)[2]->front();
+    break;
   }
-  display_name_ = schema_ + "." + table_;
-  qualified_ = quote_identifier(schema_) + "." + quote_identifier(table_);
+  target_.display = target_.schema + "." + target_.table;
+  target_.qualified = quote_identifier(target_.schema) + "." + quote_identifier(target_.table);
 }
 
-void TableLoad::refuse_or_accept() {
+void TableLoad::refuse_or_accept() const {
   if (exists() && mode_ == LoadMode::create) {
     throw PostgresError(
         "postgres.table_exists",
-        kind_ == 'r' || kind_ == 'p' ? "the table exists already"
-                                     : fmt::format("{} of that name exists already", kind_name(kind_)),
-        {.where = display_name_, .hint = "set mode = \"replace\", \"truncate\" or \"append\", or drop it", .sqlstate = "42P07"});
+        target_.kind == 'r' || target_.kind == 'p' ? "the table exists already"
+                                     : fmt::format("{} of that name exists already", kind_name(target_.kind)),
+        {.where = target_.display, .hint = "set mode = \"replace\", \"truncate\" or \"append\", or drop it", .sqlstate = "42P07"});
   }
   if (!exists() && (mode_ == LoadMode::truncate || mode_ == LoadMode::append)) {
     throw PostgresError("postgres.table_missing",
                         fmt::format("there is no such table, and mode = \"{}\" makes none", mode_name(mode_)),
-                        {.where = display_name_, .hint = "set mode = \"create\" or \"replace\"", .sqlstate = "42P01"});
+                        {.where = target_.display, .hint = "set mode = \"create\" or \"replace\"", .sqlstate = "42P01"});
   }
-  if (exists() && kind_ != 'r' && kind_ != 'p') {
-    throw PostgresError("postgres.not_a_table", fmt::format("the target is {}, which cannot be loaded", kind_name(kind_)),
-                        {.where = display_name_, .hint = "name a table as target", .sqlstate = "42809"});
+  if (exists() && target_.kind != 'r' && target_.kind != 'p') {
+    throw PostgresError("postgres.not_a_table", fmt::format("the target is {}, which cannot be loaded", kind_name(target_.kind)),
+                        {.where = target_.display, .hint = "name a table as target", .sqlstate = "42809"});
   }
 }
 
-void TableLoad::read_columns(PostgresConnection& connection) {
+void TableLoad::look() {
+  find();
+  look_at_what_was_found();
+}
+
+void TableLoad::look_at_what_was_found() {
+  swap_.reset();
+  columns_.clear();
+  refuse_or_accept();
+  check_server_is_writable(session_, target_);
+  if (!exists()) return check_table_can_be_made(session_, target_);
+  if (mode_ == LoadMode::replace) swap_ = TableSwap::plan(session_, target_);
+  check_table_can_be_filled(session_, target_, mode_, swap_ == nullptr);
+  read_columns();
+}
+
+void TableLoad::take_turn() {
+  // Whoever may not write here is told before it waits for others.
+  look();
+  snowmelt::take_turn(session_, target_.display);
+  find();  // another table may answer to the name by now
+  sweep_leftovers(session_, target_);
+}
+
+void TableLoad::lock(PostgresConnection* companion) {
+  for (;;) {
+    find();
+    if (!exists()) break;
+    refuse_or_accept();
+    const std::string oid = target_.oid;
+    try {
+      lock_table(session_, target_.qualified, oid, target_.display, lock_of(mode_), companion);
+    } catch (const PostgresError& error) {
+      if (error.sqlstate() != "42P01") throw;  // dropped between look and lock
+      continue;
+    }
+    find();
+    if (target_.oid == oid) break;
+  }
+  look_at_what_was_found();
+  if (mode_ != LoadMode::replace || !exists() || swap_ != nullptr) return;
+  // What hangs on the table forbids a new one: this one is emptied, and readers wait until the end.
+  lock_table(session_, target_.qualified, target_.oid, target_.display, TableLock::access_exclusive);
+  look_at_what_was_found();
+  swap_.reset();  // even if it could be swapped by now
+}
+
+void TableLoad::read_columns() {
   const auto number = [](const Value& value) { return static_cast<uint32_t>(std::stoul(value.value())); };
   columns_.clear();
-  for (const Row& row : connection.execute(kColumns, {oid_}).rows) {
+  for (const Row& row : session_.ours(kColumns, {target_.oid}).rows) {
     columns_.push_back({.name = *row[0],
                         .type = *row[1],
                         .type_oid = number(row[2]),
@@ -124,52 +176,33 @@ void TableLoad::read_columns(PostgresConnection& connection) {
 
 ExtensionTypes TableLoad::extension_types() {
   ExtensionTypes types;
-  // Base types need C functions: whoever has one of this name has the extension's.
-  for (const Row& row : connection_
-                            .execute("select typname, pg_catalog.format_type(oid, null) from pg_catalog.pg_type "
-                                     "where typname in ('vector', 'geometry', 'geography') and typtype = 'b'")
+  // Base types need C functions, which only a superuser makes: whoever has one of this name has the extension's.
+  for (const Row& row : session_
+                            .ours("select typname, format_type(oid, null) from pg_type "
+                                  "where typname in ('vector', 'geometry', 'geography') and typtype = 'b'")
                             .rows) {
     (row[0] == "vector" ? types.vector : row[0] == "geometry" ? types.geometry : types.geography) = *row[1];
   }
   return types;
 }
 
-void TableLoad::wait_for_turn() {
-  const std::string name = "snowmelt " + display_name_;
-  const auto tried =
-      connection_.execute("select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))", {name});
-  if (tried.rows.at(0).at(0) == "t") return;
-  log(LogLevel::warning, "{}: another load adds to the table; waiting for its end", display_name_);
-  connection_.execute("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))", {name});
-}
-
-std::string TableLoad::ledger() const { return quote_identifier(schema_) + "." + kLedgerName; }
-
-bool TableLoad::has_ledger() {
-  return connection_.execute("select pg_catalog.to_regclass($1)", {ledger()}).rows.at(0).at(0).has_value();
-}
-
 bool TableLoad::already_loaded(const std::string& export_id) {
-  // Two first loads at once would both make the ledger, and one would fail; two loads of one export would both append it.
-  wait_for_turn();
-  connection_.execute("select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))",
-                      {"snowmelt ledger " + schema_});
-  if (!has_ledger()) {
-    connection_.execute(
-        "create table " + ledger() +
-        " (target text, export_id text, rows bigint not null, loaded_at timestamptz not null default pg_catalog.now(), "
-        "primary key (target, export_id))");
+  LoadLedger ledger(session_);
+  if (ledger.missing()) ledger.make();
+  if (ledger.foreign()) ledger.throw_foreign(target_.display);
+  if (!ledger.usable()) {
+    log(LogLevel::warning, "{}: adding the rows without a ledger: a repetition would add them again ({})", target_.display,
+        ledger.reason());
+    return false;
   }
-  return loaded_of({export_id}).has_value();
+  return ledger.loaded_of(target_.oid, {export_id}, target_.display).has_value();
 }
 
 std::optional<std::string> TableLoad::loaded_of(const std::vector<std::string>& export_ids) {
-  if (!has_ledger()) return std::nullopt;
-  const auto found = connection_.execute(
-      "select export_id from " + ledger() +
-          " where target = $1 and export_id = any (pg_catalog.string_to_array($2, ',')) order by loaded_at desc limit 1",
-      {table_, fmt::format("{}", fmt::join(export_ids, ","))});
-  return found.rows.empty() ? std::nullopt : found.rows[0][0];
+  LoadLedger ledger(session_);
+  if (ledger.foreign()) ledger.throw_foreign(target_.display);
+  if (!ledger.usable()) return std::nullopt;
+  return ledger.loaded_of(target_.oid, export_ids, target_.display);
 }
 
 std::string TableLoad::table_ddl(const std::string& qualified, const std::vector<NewColumn>& new_table) const {
@@ -182,112 +215,169 @@ std::string TableLoad::table_ddl(const std::string& qualified, const std::vector
 }
 
 bool TableLoad::schema_exists() {
-  return !connection_.execute("select from pg_catalog.pg_namespace where nspname = $1", {schema_}).rows.empty();
+  return only_value(session_.ours("select exists (select from pg_namespace where nspname = $1)", {target_.schema})) == "t";
 }
 
 void TableLoad::make_table(const std::vector<NewColumn>& new_table) {
-  if (!schema_exists()) connection_.execute("create schema if not exists " + quote_identifier(schema_));
-  connection_.execute(table_ddl(qualified_, new_table));
-  oid_ = connection_.execute("select $1::pg_catalog.regclass::pg_catalog.oid", {qualified_}).rows.at(0).at(0).value();
-  kind_ = 'r';
+  if (!schema_exists()) session_.ours("create schema if not exists " + quote_identifier(target_.schema));
+  session_.users(table_ddl(target_.qualified, new_table));
+  target_.oid = only_value(session_.ours("select $1::regclass::oid", {target_.qualified}));
+  target_.kind = 'r';
   made_here_ = true;
-  read_columns(connection_);
+  read_columns();
 }
 
 bool TableLoad::can_stage() {
   if (mode_ != LoadMode::create && mode_ != LoadMode::replace) return false;
   if (!exists()) return schema_exists();  // a schema made in another transaction would stay if the load failed
-  swap_ = TableSwap::plan(connection_, oid_, schema_, table_);
   return swap_ != nullptr;
 }
 
-std::string TableLoad::stage(StagingTable& staging, const std::vector<NewColumn>& new_table,
-                             const std::vector<std::string>& columns) {
-  // This transaction waits for the others to fill the table, and may not be ended for idling.
-  connection_.execute("set local idle_in_transaction_session_timeout = 0");
+std::unique_ptr<StagingTable> TableLoad::stage(std::shared_ptr<PostgresConnection> side, const std::vector<NewColumn>& new_table,
+                                               const std::vector<std::string>& columns, std::string& copy) {
+  std::unique_ptr<StagingTable> staging;
   if (exists()) {
-    // Made before the target is locked: whoever waits for the target meanwhile must not stand between the two connections.
-    staging.create(swap_->staging_name(), swap_->staging_ddl());
-    swap_->lock_target();
+    staging = std::make_unique<StagingTable>(std::move(side), target_, swap_->staging_name(), swap_->staging_ddl());
   } else {
-    const std::string name = new_staging_name(table_);
-    staging_ = quote_identifier(schema_) + "." + quote_identifier(name);
-    staging.create(name, table_ddl(staging_, new_table));
-    PostgresConnection& side = staging.side();
-    oid_ = side.execute("select $1::pg_catalog.regclass::pg_catalog.oid", {staging_}).rows.at(0).at(0).value();
-    kind_ = 'r';
+    const std::string name = new_staging_name(target_.table);
+    staging_ = quote_identifier(target_.schema) + "." + quote_identifier(name);
+    staging = std::make_unique<StagingTable>(std::move(side), target_, name, table_ddl(staging_, new_table));
+    target_.oid = only_value(session_.ours("select $1::regclass::oid", {staging_}));
+    target_.kind = 'r';
     made_here_ = true;
-    read_columns(side);
-    if (side.in_transaction()) side.commit();
+    read_columns();
   }
-  return fmt::format("copy {} ({}) from stdin with (format binary)", staging.qualified(), quoted_list(columns));
+  copy = fmt::format("copy {} ({}) from stdin with (format binary)", staging->qualified(), quoted_list(columns));
+  return staging;
 }
 
 // Snowflake does not enforce its keys: the data stays when they do not hold.
 void TableLoad::add_primary_key(const std::vector<std::string>& columns) {
-  connection_.execute("savepoint snowmelt_key");
   try {
-    connection_.execute(fmt::format("alter table {} add primary key ({})", qualified_, quoted_list(columns)));
-    connection_.execute("release savepoint snowmelt_key");
+    session_.attempt([&] {
+      session_.users(fmt::format("alter table {} add primary key ({})", target_.qualified, quoted_list(columns)));
+    });
   } catch (const PostgresError& error) {
-    connection_.execute("rollback to savepoint snowmelt_key");
-    log(LogLevel::warning, "{}: the table has no primary key ({}): {}", display_name_, fmt::join(columns, ", "), error.message());
+    if (error.connection_lost() || session_.waiter().stop.stop_requested()) throw;
+    log(LogLevel::warning, "{}: the table has no primary key ({}): {}", target_.display, fmt::join(columns, ", "), error.message());
   }
 }
 
 void TableLoad::add_comments(const TableMetadata& metadata) {
   if (!metadata.comment.empty())
-    connection_.execute(fmt::format("comment on table {} is {}", qualified_, quote_literal(metadata.comment)));
+    session_.ours(fmt::format("comment on table {} is {}", target_.qualified, quote_literal(metadata.comment)));
   for (const auto& [column, comment] : metadata.column_comments) {
-    connection_.execute(
-        fmt::format("comment on column {}.{} is {}", qualified_, quote_identifier(column), quote_literal(comment)));
+    session_.ours(
+        fmt::format("comment on column {}.{} is {}", target_.qualified, quote_identifier(column), quote_literal(comment)));
   }
 }
 
 void TableLoad::empty_table() {
-  const auto referencing = connection_.execute(
-      "select distinct k.conrelid::pg_catalog.regclass::text from pg_catalog.pg_constraint k where k.confrelid = $1 and "
-      "k.contype = 'f' and k.conrelid <> $1",
-      {oid_});
-  if (!referencing.rows.empty()) {
-    std::string tables;
-    for (const Row& row : referencing.rows) tables += (tables.empty() ? "" : ", ") + *row[0];
-    throw PostgresError(
-        "postgres.referenced", fmt::format("foreign keys of {} refer to the table, so it cannot be emptied", tables),
-        {.where = display_name_, .hint = "drop those foreign keys first, or use mode = \"append\"", .sqlstate = "0A000"});
-  }
-  connection_.execute("truncate table " + qualified_);
+  // ONLY: children that inherit are tables that the user did not name. A partitioned table is its partitions.
+  session_.users((target_.kind == 'p' ? "truncate table " : "truncate table only ") + target_.qualified);
 }
 
-std::string TableLoad::prepare(const std::vector<NewColumn>& new_table, const std::vector<std::string>& columns) {
+std::optional<std::string> TableLoad::prepare(const std::vector<NewColumn>& new_table, const std::vector<std::string>& columns) {
   if (columns.empty()) throw BugError("load.no_columns", "there is no column to load");
   bool fresh = mode_ != LoadMode::append;
-  std::string into = qualified_;
+  std::string into = target_.qualified;
   if (!exists()) {
-    make_table(new_table);
-  } else if (mode_ == LoadMode::replace && (swap_ = TableSwap::plan(connection_, oid_, schema_, table_)) != nullptr) {
-    swap_->make_staging();
+    try {
+      session_.attempt([&] { make_table(new_table); });
+    } catch (const PostgresError& error) {
+      if (error.code() != "postgres.table_exists" || mode_ != LoadMode::replace) throw;
+      return std::nullopt;
+    }
+  } else if (swap_ != nullptr) {
+    session_.users(swap_->staging_ddl());
     into = swap_->staging();
   } else if (fresh) {
-    empty_table();         // readers wait until the end: they see the old content or the new one
-    fresh = kind_ == 'r';  // COPY FREEZE is not for partitioned tables
+    empty_table();                // readers wait until the end: they see the old content or the new one
+    fresh = target_.kind == 'r';  // COPY FREEZE is not for partitioned tables
   }
+  session_.as_user();
   return fmt::format("copy {} ({}) from stdin with (format binary{})", into, quoted_list(columns), fresh ? ", freeze" : "");
 }
 
-void TableLoad::publish(const std::string& export_id, int64_t rows, const TableMetadata& metadata) {
-  if (swap_) swap_->publish();
-  if (!staging_.empty()) {
-    connection_.execute(fmt::format("alter table {} rename to {}", staging_, quote_identifier(table_)));
-    connection_.execute(fmt::format("comment on table {} is null", qualified_));
+void TableLoad::name_staging_table() {
+  try {
+    session_.attempt([&] {
+      session_.ours(fmt::format("alter table {} rename to {}", staging_, quote_identifier(target_.table)));
+    });
+  } catch (const PostgresError& error) {
+    if (error.code() != "postgres.table_exists") throw;
+    const char* overtaken = "another session made the table while its rows were loaded; nothing was loaded";
+    ErrorFacts facts{.where = target_.display, .hint = "look at that table and run again", .sqlstate = error.sqlstate()};
+    if (mode_ == LoadMode::replace) throw LockedError("load.overtaken", overtaken, std::move(facts));
+    throw PostgresError(error.code(), overtaken, std::move(facts));
   }
+  session_.ours(fmt::format("comment on table {} is null", target_.qualified));
+}
+
+void TableLoad::publish(const std::string& export_id, int64_t rows, const TableMetadata& metadata) {
+  std::string new_oid = target_.oid;
+  if (swap_) new_oid = swap_->publish(rows);
+  if (!staging_.empty()) name_staging_table();
   if (made_here_) {
     if (!metadata.primary_key.empty()) add_primary_key(metadata.primary_key);
     add_comments(metadata);
+    session_.users("analyze " + target_.qualified);  // plans of the first query would else be guesses
   }
-  if (mode_ != LoadMode::append || export_id.empty()) return;
-  connection_.execute(fmt::format("insert into {} (target, export_id, rows) values ($1, $2, $3)", ledger()),
-                      {table_, export_id, std::to_string(rows)});
+  write_ledger(export_id, rows, new_oid);
+}
+
+void TableLoad::write_ledger(const std::string& export_id, int64_t rows, const std::string& new_oid) {
+  if (mode_ == LoadMode::append) {
+    if (export_id.empty()) return;
+    LoadLedger ledger(session_);
+    if (ledger.usable()) ledger.note_load(new_oid, target_.display, export_id, rows);
+    return;
+  }
+  // The other modes are the same table whether they are written down or not.
+  try {
+    session_.attempt([&] {
+      LoadLedger ledger(session_);
+      if (made_here_ && ledger.missing()) ledger.make();
+      if (!ledger.usable()) {
+        if (!ledger.missing()) log(LogLevel::info, "{}: not written down in the ledger: {}", target_.display, ledger.reason());
+      } else if (made_here_) {
+        ledger.note_made(new_oid, target_.display);
+      } else if (new_oid != target_.oid) {
+        ledger.replaced(target_.oid, new_oid);
+      } else {
+        ledger.forget_loads(new_oid);
+      }
+    });
+  } catch (const PostgresError& error) {
+    if (error.connection_lost() || session_.waiter().stop.stop_requested()) throw;
+    log(LogLevel::warning, "{}: not written down in the ledger: {}", target_.display, error.message());
+  }
+}
+
+std::string TableLoad::skipping_triggers() {
+  // BEFORE, ROW and INSERT of pg_trigger.tgtype; a partition's own count too.
+  const auto found = session_.ours(R"(
+with recursive part(oid) as (select $1::oid union all select i.inhrelid from pg_inherits i join part on i.inhparent = part.oid)
+select distinct quote_ident(t.tgname) from pg_trigger t join part on t.tgrelid = part.oid
+where not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 7 = 7 order by 1)",
+                                   {target_.oid});
+  std::string names;
+  for (const Row& row : found.rows) names += (names.empty() ? "" : ", ") + *row[0];
+  return names;
+}
+
+void make_ledger(PostgresConnection& connection, const LoadSettings& settings) {
+  connection.begin();
+  try {
+    LoadSession session(connection, settings);
+    LoadLedger ledger(session);
+    ledger.make();
+    connection.commit();
+  } catch (const PostgresError& error) {  // the load says what it lacks, if it needs it
+    if (!connection.is_open()) throw;
+    log(LogLevel::debug, "making the ledger: {}", error.message());
+    connection.rollback();
+  }
 }
 
 }  // namespace snowmelt

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "snowmelt/error.h"
+#include "snowmelt/load/load_session.h"
 #include "snowmelt/lowest_failure.h"
 
 namespace snowmelt {
@@ -65,7 +66,8 @@ CopyCount copy_parts_in_parallel(const std::vector<std::shared_ptr<PostgresConne
           int64_t failed_row = LowestFailure::kNowhere;
           try {
             const std::stop_callback cancel(job.options.stop, [&] { connection->cancel(); });
-            connection->begin();
+            if (!connection->in_transaction()) connection->begin();
+            lift_timeouts(*connection);
             const auto count = copy_until_dropped(*connection, copy_sql, job, failed_row);
             if (!count) return;
             connection->commit();

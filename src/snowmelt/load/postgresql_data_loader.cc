@@ -29,8 +29,9 @@ class LoadTransaction {
     else
       connection_.execute("savepoint snowmelt_load");
   }
-  ~LoadTransaction() {
-    if (finished_ || !connection_.is_open()) return;
+  bool is_own() const { return begun_here_; }
+  void roll_back() noexcept {
+    if (!connection_.is_open()) return;
     try {
       if (begun_here_)
         connection_.rollback();
@@ -41,18 +42,15 @@ class LoadTransaction {
     }
   }
   // With autocommit the load is its own transaction and is committed; else the caller commits.
-  void finish() {
-    if (!begun_here_)
-      connection_.execute("release savepoint snowmelt_load");
-    else if (connection_.autocommit())
-      connection_.commit();
-    finished_ = true;
+  void finish(LoadSession& session) {
+    if (begun_here_ && connection_.autocommit()) return connection_.commit();
+    session.give_back();
+    if (!begun_here_) connection_.execute("release savepoint snowmelt_load");
   }
 
  private:
   PostgresConnection& connection_;
   const bool begun_here_;
-  bool finished_ = false;
 };
 
 template <typename Column>
@@ -64,43 +62,50 @@ std::vector<std::string> names_of(const std::vector<Column>& columns) {
 
 class Load {
  public:
-  Load(PostgresConnection& connection, PartSource& parts, const std::string& target, const LoadOptions& options)
-      : connection_(connection), parts_(parts), target_(target), options_(options) {}
+  Load(PostgresConnection& connection, LoadSettings settings, PartSource& parts, const std::string& target,
+       const LoadOptions& options)
+      : connection_(connection), settings_(std::move(settings)), parts_(parts), target_(target), options_(options) {}
 
-  int64_t operator()(const PartSource::Part& first) {
+  LoadOutcome operator()(const PartSource::Part& first) {
     auto reader = open_part(first, options_);
     const auto schema = parts_.merged_schema(options_.password);
     const BatchAdapter adapter = adapter_for(schema ? *schema : *reader->schema(), *reader, first.file.string());
-    const std::vector<std::shared_ptr<PostgresConnection>> others = open_others(first, reader->rows());
-    PartFeed feed(parts_, options_, first, std::move(reader), others.size() > 1);
+    const bool is_append = options_.mode == LoadMode::append && !parts_.export_id().empty();
+    if (is_append && !connection_.in_transaction()) make_ledger(connection_, settings_);
 
-    std::optional<StagingTable> staging;  // dropped, if it has to be, after the transaction has let go of it
     LoadTransaction transaction(connection_);
-    TableLoad table(connection_, target_, options_.mode);
+    try {
+      LoadSession session(connection_, settings_, {.progress = options_.progress, .stop = options_.stop});
+      if (transaction.is_own()) session.lift_timeouts();
+      const LoadOutcome outcome = load(session, adapter, first, std::move(reader), transaction.is_own());
+      transaction.finish(session);
+      return outcome;
+    } catch (...) {
+      transaction.roll_back();  // lets go of the locks that stand before the staging table
+      if (staging_) staging_->discard();
+      throw;
+    }
+  }
+
+ private:
+  using Connections = std::vector<std::shared_ptr<PostgresConnection>>;
+
+  LoadOutcome load(LoadSession& session, const BatchAdapter& adapter, const PartSource::Part& first,
+                   std::unique_ptr<ParquetPartReader> reader, bool own_transaction) {
+    TableLoad table(session, target_, options_.mode);
+    table.take_turn();
+    Connections others = own_transaction && table.can_stage() ? open_others(first, reader->rows()) : Connections();
+    table.lock(others.empty() ? nullptr : others.front().get());
+    if (!table.can_stage()) others.clear();
+
     const std::string export_id = parts_.export_id();
     if (options_.mode == LoadMode::append && !export_id.empty() && table.already_loaded(export_id)) {
-      log(LogLevel::warning, "{}: this export ({}) is in the table already and is not appended again", table.display_name(),
-          export_id);
-      transaction.finish();
-      return drain();
+      drain();
+      return {.skipped = fmt::format("this export ({}) is in the table already", export_id)};
     }
-    if (!others.empty() && table.can_stage()) staging.emplace(*others.front(), table.schema(), table.display_name());
-
-    // A table that exists is compared first; one that does not is made first, and then it exists.
-    const auto prepare = [&](const std::vector<NewColumn>& planned, const std::vector<std::string>& columns) {
-      return staging ? table.stage(*staging, planned, columns) : table.prepare(planned, columns);
-    };
     std::vector<std::string> columns;
-    std::string copy;
-    if (!table.exists()) {
-      const auto planned = plan_new_table(*adapter.schema(), adapter.source_columns(), options_.rules.integers, adapter.types(),
-                                          table.extension_types());
-      columns = names_of(planned);
-      copy = prepare(planned, columns);
-    } else {
-      columns = names_of(map_columns(*adapter.schema(), adapter.source_columns(), table.columns(), table.display_name()));
-      copy = prepare({}, columns);
-    }
+    const std::string copy = prepare(table, adapter, others, columns);
+    PartFeed feed(parts_, options_, first, std::move(reader), others.size() > 1);
     const FilePlanner planner = [&](const ParquetPartReader& file_reader, const std::string& file) {
       return plan_file(file_reader, file, table, columns);
     };
@@ -108,15 +113,33 @@ class Load {
                         .plan = planner,
                         .policies = options_.progress != nullptr ? options_.progress->policies : own_policies_,
                         .options = options_};
-    const CopyCount count = staging ? copy_parts_in_parallel(others, copy, job) : copy_parts(connection_, copy, job);
-    check_count(count);
+    const CopyCount count = staging_ ? copy_parts_in_parallel(others, copy, job) : copy_parts(connection_, copy, job);
+    check_count(count, table);
     table.publish(export_id, count.counted, adapter.metadata_as_loaded(parts_.metadata()));
-    transaction.finish();
-    if (staging) staging->published();
-    return count.counted;
+    return {.rows = count.counted};
   }
 
- private:
+  // The statement for COPY, and the columns it is for. A table that exists is compared first; one that does not is made first.
+  std::string prepare(TableLoad& table, const BatchAdapter& adapter, const Connections& others, std::vector<std::string>& columns) {
+    for (;;) {
+      std::vector<NewColumn> planned;
+      if (table.exists()) {
+        columns = names_of(map_columns(*adapter.schema(), adapter.source_columns(), table.columns(), table.display_name()));
+      } else {
+        planned = plan_new_table(*adapter.schema(), adapter.source_columns(), options_.rules.integers, adapter.types(),
+                                 table.extension_types());
+        columns = names_of(planned);
+      }
+      if (!others.empty()) {
+        std::string copy;
+        staging_ = table.stage(others.front(), planned, columns, copy);
+        return copy;
+      }
+      if (auto copy = table.prepare(planned, columns)) return *copy;
+      table.lock();  // somebody else has made it meanwhile
+    }
+  }
+
   BatchAdapter adapter_for(const arrow::Schema& schema, const ParquetPartReader& reader, const std::string& file) const {
     try {
       return {schema, reader.source_columns(), options_.rules};
@@ -144,36 +167,50 @@ class Load {
   }
 
   // Where several connections pay: below, opening them and the staging table's own commits cost more than they save.
-  std::vector<std::shared_ptr<PostgresConnection>> open_others(const PartSource::Part& first, int64_t first_rows) const {
-    std::vector<std::shared_ptr<PostgresConnection>> others;
-    if (options_.connections < 2 || !options_.open_another || connection_.in_transaction()) return others;
+  Connections open_others(const PartSource::Part& first, int64_t first_rows) const {
+    Connections others;
+    if (options_.connections < 2 || !options_.open_another) return others;
     std::error_code unknown;
     const auto bytes = static_cast<double>(std::filesystem::file_size(first.file, unknown));
     const auto rows = static_cast<double>(parts_.rows_hint().value_or(0));
     if (unknown || first_rows == 0 || bytes / static_cast<double>(first_rows) * rows < kParallelBytesMin) return others;
+    std::string why = "no server connection was free in time";
     while (static_cast<int>(others.size()) < options_.connections) {
+      std::shared_ptr<PostgresConnection> another;
       try {
-        others.push_back(options_.open_another());
+        another = options_.open_another();
       } catch (const Error& error) {
+        why = error.message();
+      }
+      if (another == nullptr) {
         log(LogLevel::warning, "{}: {} of {} load connections could be opened: {}", target_, others.size(), options_.connections,
-            error.message());
+            why);
         break;
       }
+      others.push_back(std::move(another));
     }
     if (others.size() < 2) others.clear();  // one is what there is already
     return others;
   }
 
-  // Rows of an export that is not loaded again: what the report says about it stays true.
-  int64_t drain() {
+  // Rows of an export that is not loaded again: its report is still the whole export's.
+  void drain() {
     while (parts_.next()) {
     }
-    return parts_.expected_rows().value_or(0);
   }
 
-  void check_count(const CopyCount& count) const {
+  void check_count(const CopyCount& count, TableLoad& table) const {
     const int64_t expected = parts_.expected_rows().value_or(count.sent);
     if (count.sent == count.counted && count.sent == expected) return;
+    const std::string triggers = count.counted < count.sent && count.sent == expected ? table.skipping_triggers() : "";
+    if (!triggers.empty()) {
+      throw PostgresError(
+          "load.rows_skipped",
+          fmt::format("trigger {} left out {} of {} rows; nothing was loaded", triggers, count.sent - count.counted, count.sent),
+          {.where = target_,
+           .hint = fmt::format("disable it for the load (alter table {} disable trigger …), or load into a table without it",
+                               table.target().qualified)});
+    }
     throw VerificationError(
         "load.rows_differ",
         fmt::format("the export has {} rows, the files gave {}, and PostgreSQL counted {}; nothing was loaded", expected,
@@ -182,10 +219,12 @@ class Load {
   }
 
   PostgresConnection& connection_;
+  const LoadSettings settings_;
   PartSource& parts_;
   const std::string& target_;
   const LoadOptions& options_;
   PolicyCounts own_policies_;
+  std::unique_ptr<StagingTable> staging_;
 };
 
 }  // namespace
@@ -204,6 +243,12 @@ int64_t PostgreSQLDataLoader::load_parquet_to_table(const std::filesystem::path&
 }
 
 int64_t PostgreSQLDataLoader::load_parquet_to_table(PartSource& parts, const std::string& target, const LoadOptions& options) {
+  const LoadOutcome outcome = load(parts, target, options);
+  if (!outcome.skipped.empty()) log(LogLevel::warning, "{}: {} and is not added again", target, outcome.skipped);
+  return outcome.rows;
+}
+
+LoadOutcome PostgreSQLDataLoader::load(PartSource& parts, const std::string& target, const LoadOptions& options) {
   // Before the connection is taken: the first part of a run may be minutes away, and what was alive then may not be now.
   const auto first = parts.next();
   if (!first) throw FileError("load.no_files", "there is no Parquet file to load", {.where = target});
@@ -215,7 +260,9 @@ int64_t PostgreSQLDataLoader::load_parquet_to_table(PartSource& parts, const std
   // A statement that waits (for a lock, for an index) is canceled on the server when the caller stops.
   const std::stop_callback cancel(options.stop, [&] { connection->cancel(); });
   try {
-    return Load(*connection, parts, target, options)(*first);
+    const auto* manager = dynamic_cast<PostgresConnectionManager*>(connection_manager_);
+    const LoadSettings settings = manager != nullptr ? LoadSettings(manager->config()) : LoadSettings();
+    return Load(*connection, settings, parts, target, options)(*first);
   } catch (Error& error) {
     // Whatever fails while the work is being stopped fails because of that; only a COMMIT in doubt may have kept something.
     if (options.stop.stop_requested() && error.kind() != ErrorKind::commit_in_doubt && error.kind() != ErrorKind::interrupted) {

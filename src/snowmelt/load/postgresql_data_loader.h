@@ -33,7 +33,13 @@ struct LoadOptions {
   // Several connections fill one table where that pays and the mode allows it: through a staging table, published by one
   // transaction. Only where the load begins its own transaction.
   int connections = 1;
-  std::function<std::shared_ptr<PostgresConnection>()> open_another;  // a connection of the same settings
+  // A connection of the same settings with a transaction begun; null where no server is free for it in good time.
+  std::function<std::shared_ptr<PostgresConnection>()> open_another;
+};
+
+struct LoadOutcome {
+  int64_t rows = 0;
+  std::string skipped;  // why nothing was to be done: the export is in the table already
 };
 
 // Gives the files of one table one after the other; the first decides the schema, the others must have the same one.
@@ -78,6 +84,8 @@ class PostgreSQLDataLoader {
   // Throws ValueError (types and values, by column and row), PostgresError, VerificationError, FileError.
   int64_t load_parquet_to_table(const std::filesystem::path& path, const std::string& target, const LoadOptions& options = {});
   int64_t load_parquet_to_table(PartSource& parts, const std::string& target, const LoadOptions& options = {});
+  // The same, told apart: loaded, or there already.
+  LoadOutcome load(PartSource& parts, const std::string& target, const LoadOptions& options = {});
 
  private:
   std::unique_ptr<ConnectionManager> own_manager_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "snowmelt/error.h"
+#include "snowmelt/load/name_suffix.h"
 #include "snowmelt/log.h"
 
 namespace snowmelt {
@@ -12,58 +13,68 @@ std::string qualify(const std::string& schema, const std::string& name) {
   return quote_identifier(schema) + "." + quote_identifier(name);
 }
 
-std::string lock_name(const std::string& qualified) { return "snowmelt staging " + qualified; }
+// A staging table is known by its comment, never by its name alone.
+std::string mark_of(const TargetName& target) {
+  return "snowmelt is loading " + target.display + " here; left behind when it was killed";
+}
 
 }  // namespace
 
-StagingTable::StagingTable(PostgresConnection& side, std::string schema, std::string display_name)
-    : side_(side), schema_(std::move(schema)), display_name_(std::move(display_name)) {
-  drop_leftovers();
+std::string new_staging_name(const std::string& table) { return with_suffix(table, random_suffix()); }
+
+void sweep_leftovers(LoadSession& session, const TargetName& target) {
+  constexpr const char* kLeftovers = R"(
+with recursive mine(oid) as (
+  select r.oid from pg_roles r where r.rolname = current_user
+  union select m.roleid from pg_auth_members m join mine on m.member = mine.oid)
+select c.relname, c.relowner in (select oid from mine), pg_get_userbyid(c.relowner)
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = $1 and c.relkind = 'r' and obj_description(c.oid, 'pg_class') = $2)";
+  for (const Row& row : session.ours(kLeftovers, {target.schema, mark_of(target)}).rows) {
+    const std::string leftover = qualify(target.schema, *row[0]);
+    const auto warn = [&](const std::string& why) {
+      log(LogLevel::warning, "{}: {} is left of a load that was killed, and {}; its owner can: drop table {}", target.display, leftover,
+          why, leftover);
+    };
+    if (*row[1] != "t") {
+      warn("belongs to role " + quote_identifier(*row[2]));
+      continue;
+    }
+    try {
+      session.attempt([&] {
+        const std::string before = only_value(session.ours("show lock_timeout"));
+        session.ours("set local lock_timeout = '1s'");  // a backend that is being ended may still hold it
+        session.ours("drop table if exists " + leftover);
+        session.ours("select set_config('lock_timeout', $1, true)", {before});
+      });
+      log(LogLevel::info, "{}: dropped {}, which a load that was killed has left behind", target.display, leftover);
+    } catch (const PostgresError& error) {
+      if (error.connection_lost() || session.waiter().stop.stop_requested()) throw;
+      warn("cannot be dropped (" + error.message() + ")");
+    }
+  }
 }
 
-StagingTable::~StagingTable() {
-  if (!made_) return;
+StagingTable::StagingTable(std::shared_ptr<PostgresConnection> side, const TargetName& target, const std::string& name,
+                           const std::string& ddl)
+    : side_(std::move(side)), display_name_(target.display), qualified_(qualify(target.schema, name)) {
+  side_->execute(ddl);
+  side_->execute(fmt::format("comment on table {} is {}", qualified_, quote_literal(mark_of(target))));
+  if (side_->in_transaction()) side_->commit();
+}
+
+void StagingTable::discard() noexcept {
   try {
-    if (side_.in_transaction()) side_.rollback();
-    side_.execute("drop table if exists " + qualified_);
-    if (side_.in_transaction()) side_.commit();
-  } catch (const std::exception&) {  // the next load into this target finds it by its mark
+    if (side_->in_transaction()) side_->rollback();
+    side_->begin();
+    // Whatever holds it is being ended; a server that is stuck does not hold us.
+    side_->execute("set local lock_timeout = '5s'");
+    side_->execute("drop table if exists " + qualified_);
+    side_->commit();
+  } catch (const std::exception&) {
     log_message(LogLevel::warning,
                 fmt::format("{}: the staging table {} could not be dropped; the next load does", display_name_, qualified_));
   }
-}
-
-// A staging table is known by its comment, never by its name alone.
-std::string StagingTable::mark() const {
-  return "snowmelt is loading " + display_name_ + " here; left behind when it was killed";
-}
-
-// A load that is alive holds its table's lock; a session that ended has let it go.
-void StagingTable::drop_leftovers() {
-  const auto found = side_.execute(
-      "select c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
-      "where n.nspname = $1 and c.relkind = 'r' and pg_catalog.obj_description(c.oid, 'pg_class') = $2",
-      {schema_, mark()});
-  for (const Row& row : found.rows) {
-    const std::string leftover = qualify(schema_, row[0].value());
-    const std::string name = lock_name(leftover);
-    const auto free = side_.execute("select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 0))", {name});
-    if (free.rows.at(0).at(0).value_or("f") != "t") continue;
-    log(LogLevel::info, "{}: dropping {}, which a load that was killed has left behind", display_name_, leftover);
-    side_.execute("drop table if exists " + leftover);
-    side_.execute("select pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended($1, 0))", {name});
-  }
-  if (side_.in_transaction()) side_.commit();
-}
-
-void StagingTable::create(const std::string& name, const std::string& ddl) {
-  qualified_ = qualify(schema_, name);
-  // Of the session, not of a transaction: it ends with the process, whatever ends that.
-  side_.execute("select pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended($1, 0))", {lock_name(qualified_)});
-  side_.execute(ddl);
-  side_.execute(fmt::format("comment on table {} is {}", qualified_, quote_literal(mark())));
-  made_ = true;
-  if (side_.in_transaction()) side_.commit();
 }
 
 }  // namespace snowmelt

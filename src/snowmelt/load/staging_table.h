@@ -4,34 +4,34 @@
 #include <string>
 
 #include "snowmelt/connections/postgres_connection.h"
+#include "snowmelt/load/load_session.h"
+#include "snowmelt/load/target_rights.h"
 
 namespace snowmelt {
 
+// "orders_snowmelt_1f3a9c2e": a name that no other load uses, within PostgreSQL's 63 bytes.
+std::string new_staging_name(const std::string& table);
+
+// Drops what dead loads of the target have left behind. Whoever holds the target's turn knows that they are dead. What cannot be
+// dropped, and what belongs to another role, is a warning.
+void sweep_leftovers(LoadSession& session, const TargetName& target);
+
 class StagingTable {
  public:
-  // `side` makes and drops the table; its session holds the lock that tells others that the load is alive. `display_name` is the
-  // target's. Drops what dead loads into this target have left behind.
-  StagingTable(PostgresConnection& side, std::string schema, std::string display_name);
-  ~StagingTable();  // drops the table unless it was published
+  // `ddl` makes "<schema>.<name>" on `side`, whose transaction is committed. The load that makes it holds the target's turn until it
+  // is published or discarded.
+  StagingTable(std::shared_ptr<PostgresConnection> side, const TargetName& target, const std::string& name, const std::string& ddl);
   StagingTable(const StagingTable&) = delete;
   StagingTable& operator=(const StagingTable&) = delete;
 
-  // `ddl` makes "<schema>.<name>".
-  void create(const std::string& name, const std::string& ddl);
   const std::string& qualified() const { return qualified_; }
-  PostgresConnection& side() { return side_; }
-  // The table has another name now, or is the target itself.
-  void published() { made_ = false; }
+  // After a failure: drops it. Where that fails the next load does, and the log says so.
+  void discard() noexcept;
 
  private:
-  std::string mark() const;
-  void drop_leftovers();
-
-  PostgresConnection& side_;
-  const std::string schema_;
+  std::shared_ptr<PostgresConnection> side_;
   const std::string display_name_;
-  std::string qualified_;
-  bool made_ = false;
+  const std::string qualified_;
 };
 
 }  // namespace snowmelt

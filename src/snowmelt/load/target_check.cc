@@ -10,10 +10,12 @@ namespace {
 
 // `look(load)` at the target, in a transaction that is rolled back.
 template <typename Look>
-void look_at(PostgresConnection& connection, const TableConfig& table, Look&& look) {
+void look_at(PostgresConnection& connection, const LoadSettings& settings, const TableConfig& table, const std::stop_token& stop,
+             Look&& look) {
   connection.begin();
   try {
-    TableLoad load(connection, table.target, table.mode);
+    LoadSession session(connection, settings, {.progress = nullptr, .stop = stop});
+    TableLoad load(session, table.target, table.mode);
     look(load);
   } catch (...) {
     if (connection.is_open()) connection.rollback();
@@ -24,12 +26,14 @@ void look_at(PostgresConnection& connection, const TableConfig& table, Look&& lo
 
 }  // namespace
 
-TargetCheck::TargetCheck(PostgresConnection& connection, const TableConfig& table) : table_(table) {
-  look_at(connection, table, [&](TableLoad& load) {
+TargetCheck::TargetCheck(PostgresConnection& connection, const LoadSettings& settings, const TableConfig& table) : table_(table) {
+  look_at(connection, settings, table, {}, [&](TableLoad& load) {
+    load.look();
     exists_ = load.exists();
     display_name_ = load.display_name();
     columns_ = load.columns();
     if (!exists_) extensions_ = load.extension_types();
+    if (table.mode == LoadMode::append) load.loaded_of({});  // whether the ledger may be used
   });
 }
 
@@ -41,13 +45,13 @@ void TargetCheck::operator()(const arrow::Schema& schema, const std::vector<Sour
     plan_new_table(*adapter.schema(), adapter.source_columns(), table_.rules.integers, adapter.types(), extensions_);
 }
 
-std::optional<std::string> landed_export(PostgresConnection& connection, const TableConfig& table,
-                                         const std::vector<std::string>& export_ids) {
+std::optional<std::string> landed_export(PostgresConnection& connection, const LoadSettings& settings, const TableConfig& table,
+                                         const std::vector<std::string>& export_ids, const std::stop_token& stop) {
   if (export_ids.empty()) return std::nullopt;
   std::optional<std::string> landed;
   // Two transactions: a serializable one would not see what was committed while it waited.
-  look_at(connection, table, [](TableLoad& load) { load.wait_for_turn(); });
-  look_at(connection, table, [&](TableLoad& load) { landed = load.loaded_of(export_ids); });
+  look_at(connection, settings, table, stop, [](TableLoad& load) { load.take_turn(); });
+  look_at(connection, settings, table, stop, [&](TableLoad& load) { landed = load.loaded_of(export_ids); });
   return landed;
 }
 

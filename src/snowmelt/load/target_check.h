@@ -4,6 +4,7 @@
 #include <arrow/api.h>
 
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -16,9 +17,9 @@ namespace snowmelt {
 
 class TargetCheck {
  public:
-  // Looks at the target in a transaction that is rolled back. Throws PostgresError as TableLoad does (create on an existing
-  // table, …).
-  TargetCheck(PostgresConnection& connection, const TableConfig& table);
+  // Looks at the target in a transaction that is rolled back. Throws PostgresError as TableLoad::look() does (create on an existing
+  // table, a missing privilege, …), and for append where the ledger is somebody else's.
+  TargetCheck(PostgresConnection& connection, const LoadSettings& settings, const TableConfig& table);
 
   // Throws one ValueError naming every column that cannot be loaded. Needs no connection any more.
   void operator()(const arrow::Schema& schema, const std::vector<SourceColumn>& source) const;
@@ -32,8 +33,9 @@ class TargetCheck {
 };
 
 // Of an append table: which of these exports is in the target already, the newest one. An append that was cut off while it
-// committed (its program is gone, its COMMIT goes on) is waited for. Throws PostgresError.
-std::optional<std::string> landed_export(PostgresConnection& connection, const TableConfig& table,
-                                         const std::vector<std::string>& export_ids);
+// committed (its program is gone, its COMMIT goes on) is waited for, and so is another load of the table. Throws PostgresError, and
+// LockedError where that wait was too long.
+std::optional<std::string> landed_export(PostgresConnection& connection, const LoadSettings& settings, const TableConfig& table,
+                                         const std::vector<std::string>& export_ids, const std::stop_token& stop);
 
 }  // namespace snowmelt

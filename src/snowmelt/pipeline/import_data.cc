@@ -1,6 +1,7 @@
 #include "snowmelt/pipeline/import_data.h"
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 
 #include "snowmelt/connections/postgres_connection.h"
@@ -17,6 +18,9 @@ int default_load_connections() {
   return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, kMost));
 }
 
+// A pooler whose servers are all in use answers when one is free; a load with fewer connections is better than to wait for that.
+constexpr std::chrono::seconds kAnotherConnectionWithin{5};
+
 }  // namespace
 
 TableReport import_parts(PartSource& parts, const TableConfig& table, const std::optional<Secret>& password,
@@ -31,10 +35,15 @@ TableReport import_parts(PartSource& parts, const TableConfig& table, const std:
   auto* manager = dynamic_cast<PostgresConnectionManager*>(&conn_manager);
   if (manager != nullptr && options.load_connections != 1) {
     load.connections = options.load_connections > 0 ? options.load_connections : default_load_connections();
-    load.open_another = [config = manager->config()] { return open_postgres(config); };
+    load.open_another = [config = manager->config()] { return open_postgres_transaction(config, kAnotherConnectionWithin); };
   }
   TableReport report{.source = table.name, .target = table.target, .status = RunStatus::ok};
-  report.rows = loader.load_parquet_to_table(parts, table.target, load);
+  const LoadOutcome outcome = loader.load(parts, table.target, load);
+  report.rows = outcome.rows;
+  if (!outcome.skipped.empty()) {
+    report.status = RunStatus::skipped;
+    report.reason = outcome.skipped;
+  }
   report.note_policies(progress);
   // With autocommit, and with a mock, the load is committed already or has no transaction.
   if (manager != nullptr) manager->commit();

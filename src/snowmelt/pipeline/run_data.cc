@@ -149,11 +149,12 @@ class Run {
     const std::stop_callback cancel(options_.stop, [&] { connection->cancel(); });
     for (size_t i = 0; i < tables_.size(); ++i) {
       try {
-        checks_[i].emplace(*connection, tables_[i]);
+        checks_[i].emplace(*connection, postgres_.config(), tables_[i]);
         if (tables_[i].mode == LoadMode::append) skip_landed(i, *connection, report.tables[i]);
-      } catch (const PostgresError& error) {
+      } catch (const Error& error) {
         if (options_.stop.stop_requested()) throw Interrupted("run.stopped", "the run was stopped before its first table");
-        if (error.connection_lost()) throw;
+        const bool of_this_table = error.kind() == ErrorKind::postgres || error.kind() == ErrorKind::locked;
+        if (!of_this_table || error.connection_lost()) throw;
         checks_[i].reset();
         report.tables[i].fail(error);
         tell_not_begun(i, report.tables[i]);
@@ -163,7 +164,8 @@ class Run {
 
   // Rows that an unfinished run has added are not added again: this run carries that one on.
   void skip_landed(size_t index, PostgresConnection& connection, TableReport& report) {
-    const auto landed = landed_export(connection, tables_[index], record_->begun_exports(tables_[index]));
+    const auto landed = landed_export(connection, postgres_.config(), tables_[index],
+                                      record_->begun_exports(tables_[index]), options_.stop);
     if (!landed) return;
     checks_[index].reset();
     report.reason = fmt::format(

@@ -1,0 +1,211 @@
+#include "snowmelt/load/lock_wait.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+
+#include "snowmelt/duration.h"
+#include "snowmelt/error.h"
+#include "snowmelt/log.h"
+
+namespace snowmelt {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+// Between attempts whoever queued behind us is let through.
+constexpr milliseconds kPause{500};
+
+constexpr const char* kSomebody =
+    "select l.pid, a.application_name, a.usename, pg_catalog.to_char(coalesce(a.xact_start, a.backend_start), 'YYYY-MM-DD HH24:MI:SS OF'), "
+    "a.state from pg_locks l left join pg_stat_activity a on a.pid = l.pid "
+    "where l.granted and l.pid is distinct from pg_backend_pid() and l.database = (select d.oid from pg_database d where d.datname = "
+    "current_database()) and ";
+
+struct LockRequest {
+  std::string sql;
+  std::vector<Value> parameters;
+  std::string what;     // "the turn to load public.t"
+  std::string holders;  // condition of kSomebody, with the parameter $1
+  Value holders_parameter;
+  milliseconds at_least{0};  // even where nothing is to be waited for
+  PostgresConnection* companion = nullptr;
+  std::string companion_sql{};
+};
+
+// "pid 4242 (psql, user ana, since 2026-11-25 21:04:11+00), idle in transaction"; empty where nobody is left.
+std::string holders_of(LoadSession& session, const LockRequest& request) {
+  constexpr size_t kNamedMost = 3;
+  std::string text;
+  const auto found = session.ours(kSomebody + request.holders + " order by l.pid limit 10", {request.holders_parameter});
+  for (size_t i = 0; i < found.rows.size() && i < kNamedMost; ++i) {
+    const Row& row = found.rows[i];
+    text += text.empty() ? "" : "; ";
+    if (!row[0]) {
+      text += "a prepared transaction (see pg_prepared_xacts)";
+      continue;
+    }
+    text += "pid " + *row[0] + " (" + (row[1].value_or("").empty() ? "no application_name" : *row[1]);
+    if (row[2]) text += ", user " + *row[2];
+    if (row[3]) text += ", since " + *row[3];
+    text += ")";
+    if (row[4].value_or("").starts_with("idle in transaction")) text += ", " + *row[4];
+  }
+  if (found.rows.size() > kNamedMost) text += " and others";
+  return text;
+}
+
+void pause(const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any stopped;
+  std::unique_lock lock(mutex);
+  stopped.wait_for(lock, stop, kPause, [] { return false; });
+}
+
+void throw_if_stopped(const LoadSession& session, const std::string& display_name) {
+  if (session.waiter().stop.stop_requested())
+    throw Interrupted("load.stopped", "the load was stopped while it waited; nothing of it stays", {.where = display_name});
+}
+
+// The note in the progress line goes with the wait, however that ends.
+class WaitingNote {
+ public:
+  explicit WaitingNote(LoadSession& session) : progress_(session.waiter().progress) {}
+  ~WaitingNote() { set(""); }
+  WaitingNote(const WaitingNote&) = delete;
+  WaitingNote& operator=(const WaitingNote&) = delete;
+  void set(const std::string& text) {
+    if (progress_ != nullptr) progress_->waiting.set(text);
+  }
+
+ private:
+  TableProgress* progress_;
+};
+
+constexpr std::string_view kLockNotAvailable = "55P03";
+
+std::string lock_timeout_of(milliseconds limit) {
+  return fmt::format("set local lock_timeout = {}", std::max<int64_t>(limit.count(), 1));  // 0 would be for ever
+}
+
+// The companion's lock ends with its transaction, which is begun anew.
+void let_companion_go(const LockRequest& request) {
+  request.companion->rollback();
+  request.companion->begin();
+}
+
+bool try_companion(const LockRequest& request, milliseconds limit) {
+  if (request.companion == nullptr) return true;
+  try {
+    request.companion->execute(lock_timeout_of(limit));
+    request.companion->execute(request.companion_sql);
+    return true;
+  } catch (const PostgresError& error) {
+    if (error.sqlstate() != kLockNotAvailable) throw;
+    let_companion_go(request);
+    return false;
+  }
+}
+
+bool try_lock(LoadSession& session, const LockRequest& request, milliseconds limit) {
+  if (!try_companion(request, limit)) return false;
+  try {
+    session.attempt([&] {
+      const std::string before = only_value(session.ours("show lock_timeout"));
+      session.ours(lock_timeout_of(limit));
+      session.ours(request.sql, request.parameters);
+      session.ours("select set_config('lock_timeout', $1, true)", {before});
+    });
+    return true;
+  } catch (const PostgresError& error) {
+    if (error.sqlstate() != kLockNotAvailable) throw;
+    if (request.companion != nullptr) let_companion_go(request);
+    return false;
+  }
+}
+
+void wait_for_lock(LoadSession& session, const std::string& display_name, const LockRequest& request) {
+  const auto begun = Clock::now();
+  const milliseconds limit = std::max(session.settings().wait, request.at_least);
+  WaitingNote note(session);
+  std::string told;
+  for (;;) {
+    throw_if_stopped(session, display_name);
+    const auto waited = std::chrono::duration_cast<milliseconds>(Clock::now() - begun);
+    const milliseconds left = std::max(limit - waited, milliseconds(0));
+    if (try_lock(session, request, std::min(left, session.settings().publish_lock_timeout))) break;
+    throw_if_stopped(session, display_name);
+    const std::string holders = holders_of(session, request);
+    if (Clock::now() - begun >= limit) {
+      throw LockedError("load.locked",
+                        fmt::format("{} could not be had within {}: {}", request.what, duration_text(limit),
+                                    holders.empty() ? "others had it in turn" : "it is held by " + holders),
+                        {.where = display_name,
+                         .hint = "wait for its end and run again, end that session, or wait longer: --wait 1h, or [postgres] wait"});
+    }
+    if (!holders.empty() && holders != told) {
+      log(LogLevel::warning, "{}: waiting for {}, held by {}", display_name, request.what, holders);
+      note.set(fmt::format("waiting for {}, held by {}", request.what, holders));
+      told = holders;
+    }
+    pause(session.waiter().stop);
+  }
+  if (!told.empty())
+    log(LogLevel::info, "{}: got {} after {:.0f} s", display_name, request.what,
+        std::chrono::duration<double>(Clock::now() - begun).count());
+}
+
+const char* mode_words(TableLock mode) {
+  switch (mode) {
+    case TableLock::row_exclusive: return "row exclusive";
+    case TableLock::share_row_exclusive: return "share row exclusive";
+    case TableLock::access_exclusive: return "access exclusive";
+  }
+  return "access exclusive";
+}
+
+// Held modes that stand against one: table 13.2 of the PostgreSQL 15 manual.
+const char* conflicting_modes(TableLock mode) {
+  switch (mode) {
+    case TableLock::row_exclusive: return "'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'";
+    case TableLock::share_row_exclusive:
+      return "'RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', "
+             "'AccessExclusiveLock'";
+    case TableLock::access_exclusive:
+      return "'AccessShareLock', 'RowShareLock', 'RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', "
+             "'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'";
+  }
+  return "";
+}
+
+}  // namespace
+
+void take_turn(LoadSession& session, const std::string& display_name) {
+  const Value name = "snowmelt " + display_name;
+  // The two halves of the key are how pg_locks shows it.
+  wait_for_lock(session, display_name,
+                {.sql = "select pg_advisory_xact_lock(hashtextextended($1, 0))",
+                 .parameters = {name},
+                 .what = "the turn to load " + display_name,
+                 .holders = "l.locktype = 'advisory' and l.objsubid = 1 and (l.classid::bigint << 32 | l.objid::bigint) = "
+                            "hashtextextended($1, 0)",
+                 .holders_parameter = name});
+}
+
+void lock_table(LoadSession& session, const std::string& qualified, const std::string& oid, const std::string& display_name,
+                TableLock mode, PostgresConnection* companion) {
+  wait_for_lock(session, display_name,
+                {.sql = fmt::format("lock table only {} in {} mode", qualified, mode_words(mode)),
+                 .parameters = {},
+                 .what = "the lock of " + display_name,
+                 .holders = fmt::format("l.locktype = 'relation' and l.relation = $1::oid and l.mode in ({})", conflicting_modes(mode)),
+                 .holders_parameter = oid,
+                 .at_least = session.settings().publish_lock_timeout,
+                 .companion = companion,
+                 .companion_sql = fmt::format("lock table only {} in access share mode", qualified)});
+}
+
+}  // namespace snowmelt
