@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstring>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "snowmelt/connections/handles.h"
@@ -45,14 +46,40 @@ PostgresFailure failure_of(const PGresult* result, PGconn* connection) {
     failure.detail = trimmed(field(result, PG_DIAG_MESSAGE_DETAIL));
     failure.hint = trimmed(field(result, PG_DIAG_MESSAGE_HINT));
     failure.context = trimmed(field(result, PG_DIAG_CONTEXT));
+    failure.schema = field(result, PG_DIAG_SCHEMA_NAME);
+    failure.table = field(result, PG_DIAG_TABLE_NAME);
   }
   if (failure.message.empty()) failure.message = trimmed(PQerrorMessage(connection));
   return failure;
 }
 
-void log_notice(void*, const PGresult* result) {
-  log(LogLevel::debug, "PostgreSQL {}: {}", field(result, PG_DIAG_SEVERITY), field(result, PG_DIAG_MESSAGE_PRIMARY));
-}
+// What the server says beside its answers. Its warnings are for people, each once: a trigger may say the same of every row.
+class Notices {
+ public:
+  static void receive(void* self, const PGresult* result) noexcept try {
+    static_cast<Notices*>(self)->take(result);
+  } catch (...) {  // libpq is C
+  }
+
+ private:
+  static constexpr size_t kTextsMax = 100;  // of a connection
+  static constexpr size_t kTextBytesMax = 1'000;
+
+  void take(const PGresult* result) {
+    std::string text = trimmed(field(result, PG_DIAG_MESSAGE_PRIMARY));
+    if (const std::string detail = trimmed(field(result, PG_DIAG_MESSAGE_DETAIL)); !detail.empty()) text += " (" + detail + ")";
+    if (text.size() > kTextBytesMax) text = text.substr(0, kTextBytesMax) + "…";
+    const bool warning = field(result, PG_DIAG_SEVERITY_NONLOCALIZED) == "WARNING";
+    const bool shown = warning && seen_.size() < kTextsMax && seen_.insert(text).second;
+    if (shown)
+      log(LogLevel::warning, "PostgreSQL warns: {}", text);
+    else
+      log(LogLevel::debug, "PostgreSQL {}: {}", field(result, PG_DIAG_SEVERITY), text);
+    if (shown && seen_.size() == kTextsMax) log(LogLevel::warning, "PostgreSQL has more to warn of; --verbose shows it");
+  }
+
+  std::set<std::string> seen_;
+};
 
 bool is_failure(const PGresult* result) {
   switch (PQresultStatus(result)) {
@@ -130,7 +157,7 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
  public:
   LibpqConnection(PgConnectionHandle handle, bool autocommit)
       : handle_(std::move(handle)), cancel_(PQgetCancel(handle_.get())), autocommit_(autocommit) {
-    PQsetNoticeReceiver(handle_.get(), log_notice, nullptr);
+    PQsetNoticeReceiver(handle_.get(), Notices::receive, &notices_);
   }
   ~LibpqConnection() override { close(); }
 
@@ -289,7 +316,7 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
     std::lock_guard lock(mutex_);
     std::string& name = type_names_[type];
     if (name.empty() && PQtransactionStatus(handle_.get()) != PQTRANS_INERROR) {
-      const PgResultHandle result = run("select pg_catalog.format_type($1::oid, null)", {std::to_string(type)});
+      const PgResultHandle result = run("select pg_catalog.format_type($1::pg_catalog.oid, null)", {std::to_string(type)});
       if (PQntuples(result.get()) == 1) name = PQgetvalue(result.get(), 0, 0);
     }
     return name;
@@ -417,6 +444,7 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
   }
 
   mutable std::recursive_mutex mutex_;
+  Notices notices_;  // outlives the handle
   PgConnectionHandle handle_;
   PgCancelHandle cancel_;  // its own copy of address and key: usable from any thread, also while a statement runs
   const bool autocommit_;

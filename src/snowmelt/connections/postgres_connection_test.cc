@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <thread>
@@ -259,6 +260,66 @@ TEST_F(Postgres, CopyCountsRowsAndAnUnfinishedOneLeavesNothing) {
   manager.rollback();
   EXPECT_EQ(rows(), "3");
   EXPECT_EQ(code_of([&] { connection->copy_in("select 1"); }), "postgres.not_a_copy");
+}
+
+// A trigger or function may say the same of every row.
+TEST_F(Postgres, WarningsOfTheServerAreShownOnceEach) {
+  const auto connection = open_postgres(config_);
+  const std::string say =
+      "do $$ begin for i in 1..3 loop raise warning 'the disk is % full', $1; raise notice 'only a notice'; end loop; end $$";
+  const auto said = [&](const std::string& number) { connection->execute(std::string(say).replace(say.find("$1"), 2, number)); };
+  said("90");
+  said("90");
+  EXPECT_EQ(warnings_, "PostgreSQL warns: the disk is 90 full\n");
+  said("95");
+  EXPECT_EQ(warnings_, "PostgreSQL warns: the disk is 90 full\nPostgreSQL warns: the disk is 95 full\n");
+  connection->execute("do $$ begin raise warning E'a\\nerror: b'; end $$");
+  EXPECT_TRUE(warnings_.ends_with("PostgreSQL warns: a error: b\n")) << "no line of the server's looks like ours: " << warnings_;
+  connection->execute("do $$ begin for i in 1..1000 loop raise warning 'row %', i; end loop; end $$");
+  EXPECT_EQ(std::count(warnings_.begin(), warnings_.end(), '\n'), 101) << "a hundred, and that there are more";
+}
+
+TEST_F(Postgres, FailuresSayWhatToDo) {
+  const auto other = open_postgres(config_);
+  const auto refused = [](PostgresConnection& connection, const std::string& sql) {
+    try {
+      connection.execute(sql);
+    } catch (const PostgresError& error) {
+      connection.rollback();
+      return error.code() + " " + error.what();
+    }
+    return std::string("accepted");
+  };
+  const auto starts = [](const std::string& text, const std::string& code) { return text.starts_with(code + " "); };
+  // Simultaneous CREATEs: which catalog's index notices them depends on who is how far.
+  other->execute("create table connection_test.twice (n int)");
+  std::string lost;
+  const auto third = open_postgres(config_);
+  const std::string pid = *third->execute("select pg_backend_pid()").rows[0][0];
+  {
+    std::jthread second([&] { lost = refused(*third, "create table connection_test.twice (n int)"); });
+    EXPECT_TRUE(eventually([&] {
+      return observer_->execute("select wait_event_type from pg_stat_activity where pid = $1::int", {pid}).rows[0][0] == "Lock";
+    }));
+    other->commit();
+  }
+  EXPECT_TRUE(starts(lost, "postgres.table_exists")) << lost;
+  EXPECT_NE(lost.find("another session made"), std::string::npos) << lost;
+
+  EXPECT_TRUE(starts(refused(*other, "create table connection_test.t (n int)"), "postgres.table_exists"));
+  other->execute("set transaction read only");
+  EXPECT_TRUE(starts(refused(*other, "create table connection_test.x (n int)"), "postgres.read_only"));
+  other->execute("create view connection_test.v as select n from connection_test.t");
+  EXPECT_TRUE(starts(refused(*other, "drop table connection_test.t"), "postgres.has_dependents"));
+  other->execute("set local role pg_monitor");
+  EXPECT_TRUE(starts(refused(*other, "select count(*) from connection_test.t"), "postgres.permission_denied"));
+  other->execute("grant usage on schema connection_test to pg_monitor");
+  other->execute("set local role pg_monitor");
+  EXPECT_TRUE(starts(refused(*other, "drop table connection_test.t"), "postgres.not_owner"));
+  other->execute("lock table connection_test.t");
+  third->execute("set local lock_timeout = 1");
+  EXPECT_TRUE(starts(refused(*third, "lock table connection_test.t"), "postgres.locked"));
+  other->rollback();
 }
 
 TEST(PostgresNames, AreQuoted) {

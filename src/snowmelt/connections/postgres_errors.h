@@ -16,6 +16,8 @@ struct PostgresFailure {
   std::string detail;
   std::string hint;
   std::string context;  // for COPY: table, line and column
+  std::string schema;   // of the object that the failure is about, where the server tells it
+  std::string table;
 };
 
 // Kind, stable code word, and whether the link is gone.
@@ -23,11 +25,14 @@ struct PostgresVerdict {
   ErrorKind kind;
   std::string_view code;
   bool connection_lost;
-  std::string_view hint;  // ours, used where the server gives none
+  std::string_view hint;           // ours, used where the server gives none
+  std::string_view sentence = {};  // ours, before the server's
+  bool hint_rules = false;         // over the server's own, which may be DROP … CASCADE
 };
 
-// The one place that knows SQLSTATEs; exact codes before classes, no code means that the link is gone.
-PostgresVerdict classify_sqlstate(std::string_view sqlstate);
+// The one place that knows SQLSTATEs; exact codes before classes, no code means that the link is gone. Where one code means
+// several things, the server's words tell them apart as far as they are English, and the remedy is the general one otherwise.
+PostgresVerdict classify(const PostgresFailure& failure);
 
 [[noreturn]] void throw_postgres_failure(const PostgresFailure& failure);
 

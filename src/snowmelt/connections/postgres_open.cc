@@ -15,6 +15,7 @@
 #include "snowmelt/connections/loopback.h"
 #include "snowmelt/connections/postgres_errors.h"
 #include "snowmelt/error.h"
+#include "snowmelt/log.h"
 
 namespace snowmelt {
 namespace {
@@ -241,6 +242,14 @@ constexpr const char* kTlsHint =
                          .nothing_sent = true});
 }
 
+// "WARNING:  01000: database "d" has a collation version mismatch\nDETAIL: …".
+void log_login_notice(void*, const char* words) noexcept try {
+  std::string text = words;
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  log(text.starts_with("WARNING") ? LogLevel::warning : LogLevel::debug, "PostgreSQL says at the login: {}", text);
+} catch (...) {  // libpq is C
+}
+
 void require_utf8(PGconn* connection, const Settings& effective) {
   const char* encoding = PQparameterStatus(connection, "server_encoding");
   if (encoding != nullptr && std::strcmp(encoding, "UTF8") == 0) return;
@@ -266,6 +275,8 @@ PgConnectionHandle connect_postgres(const PostgresConfig& config, PostgresDeadli
   const auto deadline = std::min(deadline_of(effective, hosts), latest);
   PgConnectionHandle connection(words.start());
   if (!connection) throw std::bad_alloc();
+  // libpq itself prints what the server says during the login; afterwards the connection has a receiver of its own.
+  PQsetNoticeProcessor(connection.get(), log_login_notice, nullptr);
   const bool failed_at_once = PQstatus(connection.get()) == CONNECTION_BAD;
   const bool finished = failed_at_once || poll_until_connected(connection.get(), deadline);
   if (!finished || PQstatus(connection.get()) != CONNECTION_OK) throw_login_failure(connection.get(), effective, !finished);
