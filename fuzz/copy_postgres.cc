@@ -49,7 +49,7 @@ void must(const arrow::Status& status) {
 
 struct Type {
   std::shared_ptr<arrow::DataType> arrow;
-  const char* source;  // Snowflake's word
+  SourceType source;
 };
 
 const std::vector<Type>& types() {
@@ -71,7 +71,7 @@ const std::vector<Type>& types() {
       {arrow::utf8(), "VARIANT"},
       {arrow::utf8(), "UUID"},
       {arrow::utf8(), "DECFLOAT"},
-      {arrow::utf8(), "INTERVAL DAY TO SECOND"},
+      {arrow::utf8(), "INTERVAL_DAY_TIME"},
       {arrow::binary(), "BINARY"},
   };
   return all;
@@ -175,7 +175,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   bool same_bytes = true;
   for (int i = 0; i < count; ++i) {
     const Type& type = types()[input.ConsumeIntegralInRange<size_t>(0, types().size() - 1)];
-    same_bytes = same_bytes && std::string_view(type.source) != "VARIANT";
+    same_bytes = same_bytes && !type.source.is(SourceWord::variant);
     fields.push_back(arrow::field("c" + std::to_string(i), type.arrow));
     arrays.push_back(column(input, type, rows));
     source.push_back({fields.back()->name(), type.source, true});

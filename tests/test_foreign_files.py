@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import json
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -264,7 +267,8 @@ def test_numeric_of_every_precision_and_scale(tmp_path: Path, postgres: PrivateP
         database.execute("drop table f")
 
 
-def test_extension_types(tmp_path: Path, postgres: PrivatePostgres, database: psycopg.Connection) -> None:
+@contextlib.contextmanager
+def stand_ins_for_extensions(database: psycopg.Connection) -> Iterator[None]:
     """Types that take vectors and geometries on the wire as bytes: what arrives is what the extension would be given."""
     for name, typmod in (("vector", ", typmod_in = stub.typmodin, typmod_out = stub.typmodout"), ("geometry", "")):
         database.execute("create schema if not exists stub")
@@ -288,6 +292,15 @@ def test_extension_types(tmp_path: Path, postgres: PrivatePostgres, database: ps
             f" send = stub.{name}_send, internallength = variable{typmod})"
         )
     try:
+        yield
+    finally:
+        database.execute(
+            "drop table if exists f; drop type public.vector cascade; drop type public.geometry cascade; drop schema stub cascade"
+        )
+
+
+def test_extension_types(tmp_path: Path, postgres: PrivatePostgres, database: psycopg.Connection) -> None:
+    with stand_ins_for_extensions(database):
         data = tmp_path / "data" / "D" / "PUBLIC"
         data.mkdir(parents=True)
         schema = pa.schema([
@@ -313,7 +326,94 @@ def test_extension_types(tmp_path: Path, postgres: PrivatePostgres, database: ps
         pq.write_table(pa.table({"v": pa.array([[1.0], [0.5, 0.5]], pa.list_(pa.float32()))}), tmp_path / "t.parquet")
         with pytest.raises(snowmelt.ValueError, match="the list has 1 elements"):
             load(tmp_path / "t.parquet", postgres, mode="append")
-    finally:
-        database.execute(
-            "drop table if exists f; drop type public.vector cascade; drop type public.geometry cascade; drop schema stub cascade"
+
+
+def with_columns_key(file: Path, key: object, table: pa.Table) -> Path:
+    """A file whose key snowmelt.columns says `key`."""
+    text = key if isinstance(key, str) else json.dumps(key)
+    with pq.ParquetWriter(file, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"snowmelt.columns": text})
+    return file
+
+
+# Runs as the loading role, and stays when a transaction of its own commits it.
+PROOF = (
+    "(pg_catalog.query_to_xml('select pg_catalog.lo_from_bytea(4242, ''owned''::pg_catalog.bytea)', true, true, '') is not null)"
+)
+
+
+CRAFTED = (
+    f"VECTOR(FLOAT,3) check {PROOF}",
+    f"VECTOR(FLOAT,3) default {PROOF}",
+    "VECTOR(FLOAT,3), x text",
+    "VECTOR(FLOAT,16001)",
+    f"TEXT check {PROOF}",
+    "NUMBER(4,0) primary key",
+)
+
+
+@pytest.mark.parametrize("source_type", CRAFTED)
+def test_a_files_own_words_do_not_run(
+    source_type: str, tmp_path: Path, postgres: PrivatePostgres, database: psycopg.Connection
+) -> None:
+    table = pa.table({"V": pa.array([[1.0, 2.0, 3.0]], pa.list_(pa.float32()))})
+    columns = [{"name": "V", "source_type": source_type, "nullable": True}]
+    with stand_ins_for_extensions(database):
+        database.execute("drop table if exists f")
+        file = with_columns_key(tmp_path / "crafted.parquet", columns, table)
+        with pytest.raises(snowmelt.FileError) as caught:
+            load(file, postgres, mode="create")
+        assert caught.value.code == "parquet.bad_columns"
+        assert all(part in str(caught.value) for part in ("crafted.parquet", "column V", "hint: export the table again")), str(
+            caught.value
         )
+        assert database.execute("select to_regclass('public.f')").fetchone() == (None,)
+        assert database.execute("select count(*) from pg_largeobject_metadata where oid = 4242").fetchone() == (0,)
+        # What snowmelt writes is read.
+        columns[0]["source_type"] = "VECTOR(FLOAT,3)"
+        assert load(with_columns_key(file, columns, table), postgres, mode="create") == 1
+        assert types_of(database) == {"v": "vector(3)"}
+
+
+@pytest.mark.parametrize(
+    "key", ["hello", "null", "{}", "[1]", '"V"', '[{"name": "V"}]', '[{"name": 1, "source_type": "TEXT", "nullable": true}]']
+)
+def test_a_key_of_another_writer_is_refused(key: str, tmp_path: Path, postgres: PrivatePostgres) -> None:
+    file = with_columns_key(tmp_path / "strange.parquet", key, pa.table({"V": ["x"]}))
+    with pytest.raises(snowmelt.FileError, match=r"(?s)strange\.parquet.*snowmelt\.columns.*without that key"):
+        load(file, postgres)
+
+
+@pytest.mark.parametrize("choice", [f"text check {PROOF}", "text); drop table f; --", "text default now()", 'text collate "C"'])
+def test_a_users_types_are_types(choice: str, tmp_path: Path, postgres: PrivatePostgres, database: psycopg.Connection) -> None:
+    database.execute("drop table if exists f; create table f (kept int)")
+    pq.write_table(pa.table({"V": ["x"]}), tmp_path / "t.parquet")
+    with pytest.raises(snowmelt.ConfigurationError, match="is not a PostgreSQL type"):
+        load(tmp_path / "t.parquet", postgres, types={"V": choice})
+    assert types_of(database) == {"kept": "integer"}
+    assert database.execute("select count(*) from pg_largeobject_metadata where oid = 4242").fetchone() == (0,)
+    database.execute("drop table f")
+    assert load(tmp_path / "t.parquet", postgres, types={"V": " Varchar ( 3 )"}) == 1
+    assert types_of(database) == {"v": "character varying(3)"}
+    database.execute("drop table f")
+
+
+def test_rows_wider_than_a_page(tmp_path: Path, postgres: PrivatePostgres, database: psycopg.Connection) -> None:
+    """The planner's arithmetic is the server's: one column less is a row, one more is refused before the table is made."""
+
+    def numbers(count: int) -> Path:
+        schema = pa.schema([pa.field(f"c{i}", pa.int64(), nullable=False) for i in range(count)])
+        pq.write_table(pa.table([pa.array([1], pa.int64())] * count, schema=schema), tmp_path / "t.parquet")
+        return tmp_path / "t.parquet"
+
+    database.execute("drop table if exists f")
+    assert load(numbers(1017), postgres, mode="create") == 1
+    database.execute("drop table f")
+    database.execute(f"create table f ({', '.join(f'c{i} bigint not null' for i in range(1018))})")
+    with pytest.raises(snowmelt.PostgresError, match=r"(?s)row is too big.*hint: .*narrower"):
+        load(numbers(1018), postgres, mode="append")
+    database.execute("drop table f")
+    with pytest.raises(snowmelt.ValueError, match=r"(?s)smallest possible row takes 8168 bytes.*1018 columns"):
+        load(numbers(1018), postgres, mode="create")
+    assert database.execute("select to_regclass('public.f')").fetchone() == (None,)

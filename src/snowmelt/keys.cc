@@ -15,6 +15,7 @@
 #include "snowmelt/error.h"
 #include "snowmelt/nearest_word.h"
 #include "snowmelt/names.h"
+#include "snowmelt/postgres_type.h"
 
 namespace snowmelt {
 namespace {
@@ -261,6 +262,25 @@ Key<PostgresConfig> ledger_schema_row() {
   return key;
 }
 
+// The types become part of CREATE TABLE.
+Key<TableConfig> types_row() {
+  auto key = rule<&ColumnRules::types>("types", "", "`{ COLUMN = \"varchar(20)\" }`: the type in a table that snowmelt makes");
+  key.set = [](const Key<TableConfig>& self, TableConfig& config, const KeyValue& value, const std::string& where,
+               KeyOrigin origin) {
+    TableConfig fresh;
+    assign<TableConfig, &TableConfig::rules, &ColumnRules::types>(self, fresh, value, where, origin);
+    for (auto& [column, text] : fresh.rules.types) {
+      const auto type = canonical_postgres_type(text);
+      if (!type)
+        bad(fmt::format("{}.{}", where, column), fmt::format("\"{}\" is not a PostgreSQL type", text),
+            std::string(kPostgresTypeForms));
+      text = *type;
+    }
+    config.rules.types = std::move(fresh.rules.types);
+  };
+  return key;
+}
+
 // PostgreSQL takes 0 for "no limit": readers would queue without end.
 Key<PostgresConfig> publish_lock_timeout_row() {
   auto key = postgres<&PostgresConfig::publish_lock_timeout>(
@@ -438,7 +458,7 @@ std::span<const Key<TableConfig>> keys<TableConfig>() {
                              "(nanoseconds in the Parquet file, years 1677 to 2262)"),
       rule<&R::tz_offset>("tz_offset", "", "also `<column>_tz_offset`, minutes, for TIMESTAMP_TZ"),
       rule<&R::rename>("rename", "", "`{ COLUMN = \"name\" }`: the name in PostgreSQL"),
-      rule<&R::types>("types", "", "`{ COLUMN = \"varchar(20)\" }`: the type in a table that snowmelt makes"),
+      types_row(),
       rule<&R::drop>("drop", "", "`[\"COLUMN\", …]`: neither exported nor loaded"),
       rule<&R::on_nul>("on_nul", "",
                        "text with a NUL character, which PostgreSQL's text has not: `error`, `strip`, or `replace` by U+FFFD; in "

@@ -207,6 +207,25 @@ TEST_F(KeyTable, TheLedgersSchemaIsOneName) {
   }
 }
 
+TEST_F(KeyTable, ATypeIsATypeAndNothingElse) {
+  const auto type_of = [&](const char* value) {
+    return load(fmt::format("[[table]]\nsource = 'A'\ntypes = {{ COL = '{}' }}\n", value)).tables.at(0).rules.types.at("COL");
+  };
+  EXPECT_EQ(type_of("Numeric (10, 2)"), "numeric(10,2)");
+  EXPECT_EQ(type_of("public.\"Mood\""), "public.\"Mood\"");
+  for (const char* wrong :
+       {"text check (true)", "text); drop table t; --", "int primary key", "text default now()", "text collate \"C\""}) {
+    const std::string message = refusal(fmt::format("[[table]]\nsource = 'A'\ntypes = {{ COL = '{}' }}\n", wrong));
+    EXPECT_NE(message.find(":3, table.types.COL"), std::string::npos) << message;
+    EXPECT_NE(message.find("is not a PostgreSQL type"), std::string::npos) << message;
+    EXPECT_NE(refusal(fmt::format("[defaults.types]\nCOL = '{}'\n", wrong)).find("defaults.types.COL"), std::string::npos)
+        << wrong;
+    TableConfig table;
+    EXPECT_THROW(set_key(table, "types", std::map<std::string, std::string>{{"COL", wrong}}), ConfigurationError) << wrong;
+    EXPECT_TRUE(table.rules.types.empty());
+  }
+}
+
 TEST_F(KeyTable, LinesAreNamedInEverySection) {
   EXPECT_NE(refusal("[snowflake]\nuser = \"u\"\nport = \"x\"\n").find(":3, snowflake.port"), std::string::npos);
   EXPECT_NE(refusal("[snowflake]\n\nwarehous = \"x\"\n").find(":3, snowflake.warehous"), std::string::npos);

@@ -12,6 +12,7 @@
 #include "snowmelt/config.h"
 #include "snowmelt/connections/base_connection.h"
 #include "snowmelt/progress.h"
+#include "snowmelt/storage/source_type.h"
 
 namespace snowmelt {
 
@@ -36,8 +37,8 @@ enum class ColumnKind {
 struct ColumnPlan {
   int wire_column = 0;
   ColumnKind kind = ColumnKind::text;
-  std::string name;         // the source's
-  std::string source_type;  // "NUMBER(12,2)"
+  std::string name;  // the source's
+  SourceType source_type;
   int precision = 38;
   int scale = 0;          // of NUMBER; of TIME and TIMESTAMP the digits below the second
   bool zoned = false;     // TIMESTAMP_TZ: two or three children with a time zone

@@ -41,10 +41,11 @@ bool fits(const ColumnPlan& plan, From value) {
 [[noreturn]] void throw_out_of_range(const ColumnPlan& plan, int64_t row) {
   if (plan.kind == ColumnKind::integer) {
     throw_value_error(plan, row, "snowflake.integer_out_of_range",
-                      fmt::format("a value of this {} column does not fit 64 bits (bigint)", plan.source_type),
+                      fmt::format("a value of this {} column does not fit 64 bits (bigint)", plan.source_type.text()),
                       "set integers = \"numeric\" for the table");
   }
-  throw_value_error(plan, row, "snowflake.precision_exceeded", fmt::format("a value has more digits than {}", plan.source_type));
+  throw_value_error(plan, row, "snowflake.precision_exceeded",
+                    fmt::format("a value has more digits than {}", plan.source_type.text()));
 }
 
 // All values, nulls included, lie within the precision. A plain comparison loop: the compiler makes vectors of it.

@@ -239,7 +239,7 @@ TEST_F(ExtractorTest, inline_rows_and_chunks_of_differing_widths_arrive_whole) {
   EXPECT_EQ(manifest.source, "db.public.t");
   EXPECT_EQ(manifest.query_id, "01b2");
   ASSERT_EQ(manifest.columns.size(), 2U);
-  EXPECT_EQ(manifest.columns[0].source_type, "NUMBER(38,0)");
+  EXPECT_EQ(manifest.columns[0].source_type.text(), "NUMBER(38,0)");
   EXPECT_EQ(extraction.directory(), table_directory());
   EXPECT_EQ(rows_read(), rows_expected(1'165));
   EXPECT_EQ(progress.rows_total, 1'165);
@@ -257,7 +257,7 @@ TEST_F(ExtractorTest, a_result_without_rows_still_has_a_part_with_the_schema) {
     ASSERT_EQ(manifest.parts.size(), 1U);
     ParquetPartReader reader(table_directory() / manifest.parts[0].file, std::nullopt, "");
     EXPECT_EQ(reader.schema()->num_fields(), 2);
-    EXPECT_EQ(reader.source_columns()[1].source_type, "TEXT");
+    EXPECT_EQ(reader.source_columns()[1].source_type.text(), "TEXT");
   }
 }
 

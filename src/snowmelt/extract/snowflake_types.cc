@@ -22,34 +22,34 @@ constexpr int kNanosDigits = 9;
 
 struct TypeRow {
   ColumnKind kind;
-  const char* source_type;  // without its numbers
+  SourceWord word;
   bool zoned = false;
 };
 
 // Every type snowmelt knows, by the row type's word. A word that is not here stops the export before row one.
 const std::map<std::string, TypeRow>& type_table() {
   static const std::map<std::string, TypeRow> table{
-      {"fixed", {ColumnKind::decimal, "NUMBER"}},
-      {"real", {ColumnKind::real, "FLOAT"}},
-      {"decfloat", {ColumnKind::decfloat, "DECFLOAT"}},
-      {"text", {ColumnKind::text, "TEXT"}},
-      {"boolean", {ColumnKind::boolean, "BOOLEAN"}},
-      {"binary", {ColumnKind::binary, "BINARY"}},
-      {"date", {ColumnKind::date, "DATE"}},
-      {"time", {ColumnKind::time, "TIME"}},
-      {"timestamp_ntz", {ColumnKind::timestamp, "TIMESTAMP_NTZ"}},
-      {"timestamp_ltz", {ColumnKind::timestamp, "TIMESTAMP_LTZ"}},
-      {"timestamp_tz", {ColumnKind::timestamp, "TIMESTAMP_TZ", true}},
-      {"variant", {ColumnKind::text, "VARIANT"}},
-      {"object", {ColumnKind::text, "OBJECT"}},
-      {"array", {ColumnKind::text, "ARRAY"}},
-      {"map", {ColumnKind::text, "MAP"}},
-      {"geography", {ColumnKind::geography, "GEOGRAPHY"}},
-      {"geometry", {ColumnKind::geography, "GEOMETRY"}},
-      {"vector", {ColumnKind::vector, "VECTOR"}},
-      {"uuid", {ColumnKind::text, "UUID"}},
-      {"interval_year_month", {ColumnKind::interval_months, "INTERVAL_YEAR_MONTH"}},
-      {"interval_day_time", {ColumnKind::interval_nanos, "INTERVAL_DAY_TIME"}},
+      {"fixed", {ColumnKind::decimal, SourceWord::number}},
+      {"real", {ColumnKind::real, SourceWord::float_}},
+      {"decfloat", {ColumnKind::decfloat, SourceWord::decfloat}},
+      {"text", {ColumnKind::text, SourceWord::text}},
+      {"boolean", {ColumnKind::boolean, SourceWord::boolean}},
+      {"binary", {ColumnKind::binary, SourceWord::binary}},
+      {"date", {ColumnKind::date, SourceWord::date}},
+      {"time", {ColumnKind::time, SourceWord::time}},
+      {"timestamp_ntz", {ColumnKind::timestamp, SourceWord::timestamp_ntz}},
+      {"timestamp_ltz", {ColumnKind::timestamp, SourceWord::timestamp_ltz}},
+      {"timestamp_tz", {ColumnKind::timestamp, SourceWord::timestamp_tz, true}},
+      {"variant", {ColumnKind::text, SourceWord::variant}},
+      {"object", {ColumnKind::text, SourceWord::object}},
+      {"array", {ColumnKind::text, SourceWord::array}},
+      {"map", {ColumnKind::text, SourceWord::map}},
+      {"geography", {ColumnKind::geography, SourceWord::geography}},
+      {"geometry", {ColumnKind::geography, SourceWord::geometry}},
+      {"vector", {ColumnKind::vector, SourceWord::vector}},
+      {"uuid", {ColumnKind::text, SourceWord::uuid}},
+      {"interval_year_month", {ColumnKind::interval_months, SourceWord::interval_year_month}},
+      {"interval_day_time", {ColumnKind::interval_nanos, SourceWord::interval_day_time}},
   };
   return table;
 }
@@ -60,9 +60,9 @@ std::shared_ptr<arrow::DataType> decimal_type(int precision, int scale) {
   return arrow::decimal128(precision, scale);
 }
 
-std::shared_ptr<arrow::DataType> timestamp_type(const std::string& source_type, SubsecondMode mode) {
+std::shared_ptr<arrow::DataType> timestamp_type(SourceWord word, SubsecondMode mode) {
   const auto unit = mode == SubsecondMode::nanos ? arrow::TimeUnit::NANO : arrow::TimeUnit::MICRO;
-  return source_type == "TIMESTAMP_NTZ" ? arrow::timestamp(unit) : arrow::timestamp(unit, "UTC");
+  return word == SourceWord::timestamp_ntz ? arrow::timestamp(unit) : arrow::timestamp(unit, "UTC");
 }
 
 // TIME(7) and finer, unless the digits that PostgreSQL has not are given up.
@@ -70,7 +70,7 @@ bool keeps_nanos(const ColumnPlan& plan) {
   return plan.scale > kMicrosDigits && plan.on_subsecond != SubsecondMode::truncate && plan.on_subsecond != SubsecondMode::round;
 }
 
-std::shared_ptr<arrow::DataType> file_type(const ColumnPlan& plan, const std::string& source_type) {
+std::shared_ptr<arrow::DataType> file_type(const ColumnPlan& plan, SourceWord word) {
   switch (plan.kind) {
     case ColumnKind::integer: return arrow::int64();
     case ColumnKind::decimal: return decimal_type(plan.precision, plan.scale);
@@ -78,7 +78,7 @@ std::shared_ptr<arrow::DataType> file_type(const ColumnPlan& plan, const std::st
     case ColumnKind::boolean: return arrow::boolean();
     case ColumnKind::date: return arrow::date32();
     case ColumnKind::time: return arrow::time64(keeps_nanos(plan) ? arrow::TimeUnit::NANO : arrow::TimeUnit::MICRO);
-    case ColumnKind::timestamp: return timestamp_type(source_type, plan.on_subsecond);
+    case ColumnKind::timestamp: return timestamp_type(word, plan.on_subsecond);
     case ColumnKind::tz_offset: return arrow::int16();
     case ColumnKind::binary: return arrow::binary();
     // Where the row type does not say whether elements are INT or FLOAT: float32 holds both, and a number it does not hold is
@@ -113,11 +113,11 @@ bool has_fraction_digits(ColumnKind kind) { return kind == ColumnKind::time || k
 // Types that the row type names by their carrier, under "<extension>" or "<extension> binary".
 const std::map<std::string, TypeRow>& extension_table() {
   static const std::map<std::string, TypeRow> extensions{
-      {"UUID", {ColumnKind::text, "UUID"}},
-      {"GEOGRAPHY", {ColumnKind::text, "GEOGRAPHY"}},
-      {"GEOMETRY", {ColumnKind::text, "GEOMETRY"}},
-      {"GEOGRAPHY binary", {ColumnKind::binary, "GEOGRAPHY"}},
-      {"GEOMETRY binary", {ColumnKind::binary, "GEOMETRY"}},
+      {"UUID", {ColumnKind::text, SourceWord::uuid}},
+      {"GEOGRAPHY", {ColumnKind::text, SourceWord::geography}},
+      {"GEOMETRY", {ColumnKind::text, SourceWord::geometry}},
+      {"GEOGRAPHY binary", {ColumnKind::binary, SourceWord::geography}},
+      {"GEOMETRY binary", {ColumnKind::binary, SourceWord::geometry}},
   };
   return extensions;
 }
@@ -135,7 +135,9 @@ const TypeRow* type_row(const SnowflakeColumn& column) {
 void plan_vector(const SnowflakeColumn& column, ColumnPlan& plan) {
   if (column.fields.empty()) return;
   plan.integers = column.fields.front().type == "fixed";
-  if (column.dimension) plan.source_type = fmt::format("VECTOR({},{})", plan.integers ? "INT" : "FLOAT", *column.dimension);
+  // A dimension that no vector has says nothing: the values are held against the target's own.
+  if (column.dimension && *column.dimension >= 1 && *column.dimension <= SourceType::kDimensionMax)
+    plan.source_type = SourceType::vector(plan.integers, static_cast<int>(*column.dimension));
 }
 
 ColumnPlan plan_column(int index, const SnowflakeColumn& column, const TypeRow& row, const ColumnRules& rules,
@@ -143,7 +145,6 @@ ColumnPlan plan_column(int index, const SnowflakeColumn& column, const TypeRow& 
   ColumnPlan plan{.wire_column = index,
                   .kind = row.kind,
                   .name = column.name,
-                  .source_type = row.source_type,
                   .zoned = row.zoned,
                   .on_subsecond = rules.on_subsecond,
                   .policies = policies};
@@ -151,13 +152,16 @@ ColumnPlan plan_column(int index, const SnowflakeColumn& column, const TypeRow& 
     plan.precision = column.precision.value_or(38);
     plan.scale = column.scale.value_or(0);
     if (plan.precision < 1 || plan.precision > 38 || plan.scale < 0 || plan.scale > plan.precision) throw_bad_scale(column);
-    plan.source_type = fmt::format("NUMBER({},{})", plan.precision, plan.scale);
+    plan.source_type = SourceType::number(plan.precision, plan.scale);
     if (plan.scale == 0 && rules.integers == IntegerMode::bigint) plan.kind = ColumnKind::integer;
   } else if (has_fraction_digits(row.kind)) {
     plan.scale = column.scale.value_or(kNanosDigits);
     if (plan.scale < 0 || plan.scale > kNanosDigits) throw_bad_scale(column);
-    plan.source_type = fmt::format("{}({})", row.source_type, plan.scale);
-  } else if (row.kind == ColumnKind::vector) {
+    plan.source_type = SourceType::with_digits(row.word, plan.scale);
+  } else {
+    plan.source_type = SourceType::of(row.word);
+  }
+  if (row.kind == ColumnKind::vector) {
     plan_vector(column, plan);
   } else if (row.kind == ColumnKind::text) {
     for (const SnowflakeColumn& field : column.fields) {
@@ -168,7 +172,7 @@ ColumnPlan plan_column(int index, const SnowflakeColumn& column, const TypeRow& 
           plan_column(0, field, *member, {.integers = IntegerMode::numeric, .on_subsecond = SubsecondMode::error}, nullptr));
     }
   }
-  plan.type = file_type(plan, row.source_type);
+  plan.type = file_type(plan, row.word);
   return plan;
 }
 
@@ -252,7 +256,7 @@ void throw_value_error(const ColumnPlan& plan, int64_t row, std::string code, st
 
 void throw_wire_type(const ColumnPlan& plan, const arrow::DataType& found) {
   throw ValueError("snowflake.unexpected_wire_type",
-                   fmt::format("{} arrived as Arrow {}, which it is not known to do", plan.source_type, found.ToString()),
+                   fmt::format("{} arrived as Arrow {}, which it is not known to do", plan.source_type.text(), found.ToString()),
                    {.where = "column " + plan.name, .hint = "cast the column in a query, and report this with the type's name"});
 }
 
@@ -363,7 +367,10 @@ std::vector<SnowflakeColumn> known_types() {
   for (const auto& [word, row] : type_table()) add(word, "");
   for (const auto& [word, row] : extension_table()) {
     const bool binary = word.ends_with(" binary");
-    add(binary ? "binary" : row.kind == ColumnKind::text && word == "UUID" ? "text" : "object", row.source_type);
+    add(binary                                           ? "binary"
+        : row.kind == ColumnKind::text && word == "UUID" ? "text"
+                                                         : "object",
+        std::string(kSourceWords[static_cast<size_t>(row.word)]));
   }
   return samples;
 }

@@ -371,7 +371,7 @@ SnowflakeColumn with(SnowflakeColumn type, const std::string& extension, std::ve
 }
 
 TEST(SnowflakeTypes, the_row_type_names_extensions_and_elements) {
-  const auto source_type = [](const SnowflakeColumn& type) { return WireConverter({type}, {}).columns()[0].source_type; };
+  const auto source_type = [](const SnowflakeColumn& type) { return WireConverter({type}, {}).columns()[0].source_type.text(); };
   EXPECT_EQ(source_type(with(column("text"), "UUID")), "UUID");
   EXPECT_EQ(source_type(with(column("object"), "GEOGRAPHY")), "GEOGRAPHY");
   EXPECT_EQ(converted(with(column("object"), "GEOGRAPHY"), texts({"{}"})), (Result{"string", {"{}"}}));
@@ -464,7 +464,8 @@ TEST(SnowflakeTypes, the_schema_names_types_and_offsets) {
   upper.name = "CREATED_AT";
   const WireConverter converter({column("fixed", 12, 2), lower, upper}, {.tz_offset = true});
   std::string text;
-  for (const SourceColumn& c : converter.columns()) text += c.name + " " + c.source_type + (c.nullable ? "" : " not null") + "; ";
+  for (const SourceColumn& c : converter.columns())
+    text += c.name + " " + c.source_type.text() + (c.nullable ? "" : " not null") + "; ";
   EXPECT_EQ(text,
             "C NUMBER(12,2); created at TIMESTAMP_TZ(3) not null; created at_tz_offset NUMBER(4,0) not null; "
             "CREATED_AT TIMESTAMP_TZ(9); CREATED_AT_TZ_OFFSET NUMBER(4,0); ");

@@ -16,7 +16,8 @@ namespace snowmelt {
 namespace {
 
 [[noreturn]] void throw_bad_text(const ColumnPlan& plan, int64_t row) {
-  throw_value_error(plan, row, "snowflake.bad_text", fmt::format("the text the server sent is not a {}", plan.source_type));
+  throw_value_error(plan, row, "snowflake.bad_text",
+                    fmt::format("the text the server sent is not a {}", plan.source_type.text()));
 }
 
 // Appends a value for each row; `append(builder, text, row)` is called for those that are not NULL.

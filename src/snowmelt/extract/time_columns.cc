@@ -105,7 +105,7 @@ ArrayPtr timestamps_of_fraction(const ColumnPlan& plan, const arrow::Array& like
   return make_timestamps(plan, like, first_row, [&](int64_t i) {
     if (fraction[i] < 0 || fraction[i] >= kNanosOfSecond || fraction[i] % granule != 0) {
       throw_value_error(plan, first_row + i, "snowflake.unexpected_fraction",
-                        fmt::format("the fraction of a {} is not in nanoseconds", plan.source_type),
+                        fmt::format("the fraction of a {} is not in nanoseconds", plan.source_type.text()),
                         "cast the column to scale 9 in a query, and report this");
     }
     return instant_of_seconds(epoch[i], fraction[i], plan.on_subsecond);

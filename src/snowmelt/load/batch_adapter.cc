@@ -251,12 +251,13 @@ BatchAdapter::BatchAdapter(const arrow::Schema& file, const std::vector<SourceCo
     const auto new_name = renamed.find(i);
     const std::string name = new_name == renamed.end() ? field.name() : new_name->second;
     Column column{.field = i, .name = field.name(), .form = Form::plain, .type = field.type()};
-    std::string source_type = static_cast<size_t>(i) < source.size() ? source[i].source_type : "";
+    SourceType source_type = static_cast<size_t>(i) < source.size() ? source[i].source_type : SourceType();
     if (needs_json(*field.type()) && json_knows(*field.type())) {
       column.form = Form::json;
       column.type = arrow::utf8();
-      source_type = arrow::is_list_like(field.type()->id()) && field.type()->id() != arrow::Type::MAP ? "ARRAY" : "OBJECT";
-    } else if (source_type == "ENUM") {  // its bytes are text by definition
+      const bool list = arrow::is_list_like(field.type()->id()) && field.type()->id() != arrow::Type::MAP;
+      source_type = SourceType::of(list ? SourceWord::array : SourceWord::object);
+    } else if (source_type.is(SourceWord::enum_)) {  // its bytes are text by definition
       column.form = Form::decoded;
       column.type = arrow::utf8();
     } else if (const auto plain = decoded_type(field.type()); !plain->Equals(*field.type())) {

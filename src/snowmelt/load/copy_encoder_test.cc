@@ -89,7 +89,7 @@ std::string hex(std::span<const char> bytes) {
 }
 
 std::vector<EncoderColumn> encoder_for(const std::shared_ptr<arrow::Schema>& schema, std::vector<TargetColumn> target,
-                                       const std::string& source_type = "") {
+                                       SourceType source_type = {}) {
   std::vector<SourceColumn> source;
   for (const auto& field : schema->fields()) source.push_back({field->name(), source_type, true});
   return map_columns(*schema, source, target, "t");
@@ -101,8 +101,7 @@ std::string encode(const std::vector<EncoderColumn>& columns, const std::shared_
   return hex(buffer.bytes());
 }
 
-std::string encode_one(const std::shared_ptr<arrow::Array>& array, const TargetColumn& target,
-                       const std::string& source_type = "") {
+std::string encode_one(const std::shared_ptr<arrow::Array>& array, const TargetColumn& target, SourceType source_type = {}) {
   const auto schema = arrow::schema({arrow::field("c", array->type())});
   return encode(encoder_for(schema, {target}, source_type), arrow::RecordBatch::Make(schema, array->length(), {array}));
 }
@@ -120,7 +119,8 @@ TEST(CopyEncoder, WritesWhatPostgresWrites) {
     std::getline(fields, expected, '\t');
     SCOPED_TRACE(line);
     const auto array = one_value(arrow_type(arrow_name), value);
-    EXPECT_EQ(encode_one(array, target_type(postgres), arrow_name == "decfloat" ? "DECFLOAT" : ""), "0001" + expected);
+    EXPECT_EQ(encode_one(array, target_type(postgres), arrow_name == "decfloat" ? SourceType("DECFLOAT") : SourceType()),
+              "0001" + expected);
     ++cases;
   }
   EXPECT_GT(cases, 300);

@@ -208,7 +208,7 @@ std::optional<std::string> TableLoad::loaded_of(const std::vector<std::string>& 
 std::string TableLoad::table_ddl(const std::string& qualified, const std::vector<NewColumn>& new_table) const {
   std::string columns;
   for (const NewColumn& column : new_table) {
-    columns += fmt::format("{}{} {}{}", columns.empty() ? "" : ", ", quote_identifier(column.name), column.type,
+    columns += fmt::format("{}{} {}{}", columns.empty() ? "" : ", ", quote_identifier(column.name), column.ddl(),
                            column.not_null ? " not null" : "");
   }
   return fmt::format("create table {} ({})", qualified, columns);

@@ -11,6 +11,7 @@
 
 #include "snowmelt/error.h"
 #include "snowmelt/names.h"
+#include "snowmelt/postgres_type.h"
 
 namespace snowmelt {
 namespace {
@@ -53,50 +54,47 @@ bool is_zoned(const arrow::DataType& type) {
 struct TypeRule {
   uint32_t oid;
   const char* name;
-  const ColumnCodec* (*codec)(const arrow::DataType& from, const std::string& source_type);
+  const ColumnCodec* (*codec)(const arrow::DataType& from, SourceType source_type);
 };
 
 const ColumnCodec* either(const ColumnCodec* first, const ColumnCodec* second) { return first != nullptr ? first : second; }
 
 constexpr std::array kRules{
-    TypeRule{kBool, "boolean", [](const arrow::DataType& from, const std::string&) { return boolean_codec(from); }},
-    TypeRule{kInt2, "smallint",
-             [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int2); }},
-    TypeRule{kInt4, "integer",
-             [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int4); }},
-    TypeRule{kInt8, "bigint",
-             [](const arrow::DataType& from, const std::string&) { return integer_codec(from, IntegerTarget::int8); }},
+    TypeRule{kBool, "boolean", [](const arrow::DataType& from, SourceType) { return boolean_codec(from); }},
+    TypeRule{kInt2, "smallint", [](const arrow::DataType& from, SourceType) { return integer_codec(from, IntegerTarget::int2); }},
+    TypeRule{kInt4, "integer", [](const arrow::DataType& from, SourceType) { return integer_codec(from, IntegerTarget::int4); }},
+    TypeRule{kInt8, "bigint", [](const arrow::DataType& from, SourceType) { return integer_codec(from, IntegerTarget::int8); }},
     TypeRule{kFloat4, "real",
-             [](const arrow::DataType& from, const std::string&) {
+             [](const arrow::DataType& from, SourceType) {
                return either(float_codec(from, false), integer_codec(from, IntegerTarget::float4));
              }},
     TypeRule{kFloat8, "double precision",
-             [](const arrow::DataType& from, const std::string&) {
+             [](const arrow::DataType& from, SourceType) {
                return either(float_codec(from, true), integer_codec(from, IntegerTarget::float8));
              }},
     TypeRule{kNumeric, "numeric",
-             [](const arrow::DataType& from, const std::string& source) {
-               return source == "DECFLOAT" ? numeric_text_codec(from) : numeric_codec(from);
+             [](const arrow::DataType& from, SourceType source) {
+               return source.is(SourceWord::decfloat) ? numeric_text_codec(from) : numeric_codec(from);
              }},
-    TypeRule{kDate, "date", [](const arrow::DataType& from, const std::string&) { return date_codec(from); }},
-    TypeRule{kTime, "time", [](const arrow::DataType& from, const std::string&) { return time_codec(from); }},
+    TypeRule{kDate, "date", [](const arrow::DataType& from, SourceType) { return date_codec(from); }},
+    TypeRule{kTime, "time", [](const arrow::DataType& from, SourceType) { return time_codec(from); }},
     // A wall-clock time and an instant are different things: turning one into the other needs a time zone that nobody named.
     TypeRule{kTimestamp, "timestamp",
-             [](const arrow::DataType& from, const std::string&) { return is_zoned(from) ? nullptr : timestamp_codec(from); }},
+             [](const arrow::DataType& from, SourceType) { return is_zoned(from) ? nullptr : timestamp_codec(from); }},
     TypeRule{kTimestamptz, "timestamptz",
-             [](const arrow::DataType& from, const std::string&) { return is_zoned(from) ? timestamp_codec(from) : nullptr; }},
-    TypeRule{kInterval, "interval", [](const arrow::DataType& from, const std::string&) { return interval_codec(from); }},
-    TypeRule{kTimetz, "timetz", [](const arrow::DataType& from, const std::string&) { return timetz_codec(from); }},
-    TypeRule{kText, "text", [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
-    TypeRule{kVarchar, "varchar(n)", [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
-    TypeRule{kBpchar, "char(n)", [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
-    TypeRule{kJson, "json", [](const arrow::DataType& from, const std::string&) { return text_codec(from); }},
-    TypeRule{kJsonb, "jsonb", [](const arrow::DataType& from, const std::string&) { return jsonb_codec(from); }},
-    TypeRule{kBytea, "bytea", [](const arrow::DataType& from, const std::string&) { return binary_codec(from); }},
-    TypeRule{kUuid, "uuid", [](const arrow::DataType& from, const std::string&) { return uuid_codec(from); }},
+             [](const arrow::DataType& from, SourceType) { return is_zoned(from) ? timestamp_codec(from) : nullptr; }},
+    TypeRule{kInterval, "interval", [](const arrow::DataType& from, SourceType) { return interval_codec(from); }},
+    TypeRule{kTimetz, "timetz", [](const arrow::DataType& from, SourceType) { return timetz_codec(from); }},
+    TypeRule{kText, "text", [](const arrow::DataType& from, SourceType) { return text_codec(from); }},
+    TypeRule{kVarchar, "varchar(n)", [](const arrow::DataType& from, SourceType) { return text_codec(from); }},
+    TypeRule{kBpchar, "char(n)", [](const arrow::DataType& from, SourceType) { return text_codec(from); }},
+    TypeRule{kJson, "json", [](const arrow::DataType& from, SourceType) { return text_codec(from); }},
+    TypeRule{kJsonb, "jsonb", [](const arrow::DataType& from, SourceType) { return jsonb_codec(from); }},
+    TypeRule{kBytea, "bytea", [](const arrow::DataType& from, SourceType) { return binary_codec(from); }},
+    TypeRule{kUuid, "uuid", [](const arrow::DataType& from, SourceType) { return uuid_codec(from); }},
 };
 
-const ColumnCodec* codec_for(const arrow::DataType& from, const std::string& source_type, const TargetColumn& to) {
+const ColumnCodec* codec_for(const arrow::DataType& from, SourceType source_type, const TargetColumn& to) {
   if (to.element_oid != 0) return array_codec(from);
   if (to.kind == 'e' || to.base_name == "citext") return text_codec(from);  // enum_recv and textrecv read plain text
   if (to.base_name == "vector") return vector_codec(from);                  // extensions have no fixed OIDs
@@ -127,7 +125,7 @@ void set_numeric_target(const arrow::DataType& from, const TargetColumn& to, Enc
   column.scale = scale;
 }
 
-std::optional<EncoderColumn> encoder_column(int field, const arrow::DataType& from, const std::string& source_type,
+std::optional<EncoderColumn> encoder_column(int field, const arrow::DataType& from, SourceType source_type,
                                             const TargetColumn& to) {
   EncoderColumn column{
       .field = field, .name = to.name, .type = to.type, .codec = codec_for(from, source_type, to), .not_null = to.not_null};
@@ -145,18 +143,16 @@ std::optional<EncoderColumn> encoder_column(int field, const arrow::DataType& fr
   if (to.element_oid == 0) return column;
   // An array column's typmod is its elements'.
   TargetColumn element{.name = to.name, .type = to.type, .type_oid = to.element_oid, .typmod = to.typmod};
-  const auto child = encoder_column(0, *from.field(0)->type(), "", element);
+  const auto child = encoder_column(0, *from.field(0)->type(), {}, element);
   if (!child) return std::nullopt;
   column.element_oid = to.element_oid;
   column.element = std::make_shared<EncoderColumn>(*child);
   return column;
 }
 
-std::string base_word(const std::string& source_type) { return source_type.substr(0, source_type.find('(')); }
-
-std::string integer_ddl(const arrow::DataType& type, const std::string& source_type) {
-  if (base_word(source_type) == "NUMBER") {
-    const int precision = std::atoi(source_type.c_str() + std::string_view("NUMBER(").size());
+std::string integer_ddl(const arrow::DataType& type, SourceType source_type) {
+  if (source_type.is(SourceWord::number)) {
+    const int precision = source_type.precision();
     return precision <= 4 ? "smallint" : precision <= 9 ? "integer" : "bigint";
   }
   switch (type.id()) {
@@ -170,27 +166,22 @@ std::string integer_ddl(const arrow::DataType& type, const std::string& source_t
   }
 }
 
-std::string text_ddl(const std::string& source_type) {
-  static const std::map<std::string, std::string> types{{"VARIANT", "jsonb"},
-                                                        {"OBJECT", "jsonb"},
-                                                        {"ARRAY", "jsonb"},
-                                                        {"MAP", "jsonb"},
-                                                        {"DECFLOAT", "numeric"},
-                                                        {"UUID", "uuid"},
-                                                        {"INTERVAL_YEAR_MONTH", "interval"},
-                                                        {"INTERVAL_DAY_TIME", "interval"}};
-  const auto found = types.find(base_word(source_type));
-  return found == types.end() ? "text" : found->second;
-}
-
-// "VECTOR(FLOAT,3)" → "(3)"; empty where the row type did not say, or pgvector's typmod ends before (16,000).
-std::string vector_dimension(const std::string& source_type) {
-  const size_t comma = source_type.find(',');
-  return comma == std::string::npos ? "" : "(" + source_type.substr(comma + 1);
+std::string text_ddl(SourceType source_type) {
+  switch (source_type.word()) {
+    case SourceWord::variant:
+    case SourceWord::object:
+    case SourceWord::array:
+    case SourceWord::map: return "jsonb";
+    case SourceWord::decfloat: return "numeric";
+    case SourceWord::uuid: return "uuid";
+    case SourceWord::interval_year_month:
+    case SourceWord::interval_day_time: return "interval";
+    default: return "text";
+  }
 }
 
 // DDL for a new table's column; empty where PostgreSQL has no exact counterpart that we know.
-std::string default_type(const arrow::DataType& type, const std::string& source_type, IntegerMode integers,
+std::string default_type(const arrow::DataType& type, SourceType source_type, IntegerMode integers,
                          const ExtensionTypes& extensions) {
   switch (type.id()) {
     case arrow::Type::BOOL: return "boolean";
@@ -208,7 +199,7 @@ std::string default_type(const arrow::DataType& type, const std::string& source_
     case arrow::Type::DECIMAL256: {
       const auto& decimal = static_cast<const arrow::DecimalType&>(type);
       if (decimal.scale() == 0 && integers == IntegerMode::bigint && decimal.precision() <= 18 &&
-          base_word(source_type) == "NUMBER") {
+          source_type.is(SourceWord::number)) {
         return integer_ddl(type, source_type);
       }
       return decimal.scale() < 0 ? "" : fmt::format("numeric({},{})", decimal.precision(), decimal.scale());
@@ -226,24 +217,26 @@ std::string default_type(const arrow::DataType& type, const std::string& source_
     case arrow::Type::DURATION: return "interval";
     case arrow::Type::BINARY:
     case arrow::Type::LARGE_BINARY:
-      if (source_type == "GEOGRAPHY" && !extensions.geography.empty()) return extensions.geography;
-      if (source_type == "GEOMETRY" && !extensions.geometry.empty()) return extensions.geometry;
+      if (source_type.is(SourceWord::geography) && !extensions.geography.empty()) return extensions.geography;
+      if (source_type.is(SourceWord::geometry) && !extensions.geometry.empty()) return extensions.geometry;
       return "bytea";
     case arrow::Type::FIXED_SIZE_BINARY:
-      return base_word(source_type) == "UUID" ? "uuid" : source_type == "INTERVAL" ? "interval" : "bytea";
+      return source_type.is(SourceWord::uuid) ? "uuid" : source_type.is(SourceWord::interval) ? "interval" : "bytea";
     case arrow::Type::LIST:
     case arrow::Type::LARGE_LIST: {
-      if (base_word(source_type) == "VECTOR" && !extensions.vector.empty())
-        return extensions.vector + vector_dimension(source_type);
-      const std::string element = default_type(*type.field(0)->type(), "", integers, extensions);
+      if (source_type.is(SourceWord::vector) && !extensions.vector.empty()) {
+        if (source_type.dimension() == 0) return extensions.vector;  // the row type did not say
+        return fmt::format("{}({})", extensions.vector, source_type.dimension());
+      }
+      const std::string element = default_type(*type.field(0)->type(), {}, integers, extensions);
       return element.empty() || element.ends_with("[]") ? "" : element + "[]";
     }
     default: return "";
   }
 }
 
-std::string source_type_of(const std::vector<SourceColumn>& source, int field) {
-  return static_cast<size_t>(field) < source.size() ? source[field].source_type : std::string();
+SourceType source_type_of(const std::vector<SourceColumn>& source, int field) {
+  return static_cast<size_t>(field) < source.size() ? source[field].source_type : SourceType();
 }
 
 [[noreturn]] void throw_problems(const char* code, const std::vector<std::string>& problems, const std::string& hint,
@@ -301,6 +294,96 @@ std::string add_name_problems(const std::vector<NewColumn>& columns, std::vector
                          : "give the columns other names: rename = { " + renames + " }";
 }
 
+// The keys of a configuration are checked where they are read; a program's own are checked here.
+std::string checked_type(const std::string& text, const std::string& column) {
+  if (const auto type = canonical_postgres_type(text)) return *type;
+  throw ConfigurationError("config.invalid", fmt::format("\"{}\" is not a PostgreSQL type", text),
+                           {.where = "types, column " + column, .hint = std::string(kPostgresTypeForms)});
+}
+
+// Bytes in a row and their alignment; of fixed widths as pg_type has them. What else there is takes a byte at least.
+struct Width {
+  int64_t bytes = 1;
+  int64_t alignment = 1;
+  bool fixed = false;
+};
+
+Width width_of(std::string_view type) {
+  static const std::map<std::string_view, Width> widths{{"boolean", {1, 1, true}},
+                                                        {"bool", {1, 1, true}},
+                                                        {"smallint", {2, 2, true}},
+                                                        {"int2", {2, 2, true}},
+                                                        {"integer", {4, 4, true}},
+                                                        {"int", {4, 4, true}},
+                                                        {"int4", {4, 4, true}},
+                                                        {"bigint", {8, 8, true}},
+                                                        {"int8", {8, 8, true}},
+                                                        {"real", {4, 4, true}},
+                                                        {"float4", {4, 4, true}},
+                                                        {"float8", {8, 8, true}},
+                                                        {"date", {4, 4, true}},
+                                                        {"time", {8, 8, true}},
+                                                        {"timestamp", {8, 8, true}},
+                                                        {"timestamptz", {8, 8, true}},
+                                                        {"interval", {16, 8, true}},
+                                                        {"timetz", {12, 4, true}},
+                                                        {"double precision", {8, 8, true}},
+                                                        {"uuid", {16, 1, true}}};
+  if (type.ends_with("[]")) return {};
+  constexpr std::string_view kCatalog = "pg_catalog.";
+  if (type.starts_with(kCatalog)) type.remove_prefix(kCatalog.size());
+  if (const auto found = widths.find(type); found != widths.end()) return found->second;
+  // "timestamp(3) with time zone", "interval day to second".
+  const auto found = widths.find(type.substr(0, type.find_first_of(" (")));
+  return found == widths.end() ? Width{} : found->second;
+}
+
+int64_t aligned(int64_t at, int64_t alignment) { return (at + alignment - 1) / alignment * alignment; }
+
+// The smallest row that the table can hold, as heap_form_tuple() makes it. Nullable columns are NULL, which costs a bit of header
+// for every column there is, or all of them are filled, where that is less.
+int64_t smallest_row(const std::vector<NewColumn>& columns) {
+  constexpr int64_t kHeader = 23, kAlignment = 8;
+  int64_t bare = 0, full = 0;
+  bool any_nullable = false;
+  for (const NewColumn& column : columns) {
+    const Width width = width_of(column.type);
+    full = aligned(full, width.alignment) + width.bytes;
+    if (column.not_null)
+      bare = aligned(bare, width.alignment) + width.bytes;
+    else
+      any_nullable = true;
+  }
+  const int64_t without_bitmap = aligned(kHeader, kAlignment) + full;
+  if (!any_nullable) return aligned(without_bitmap, kAlignment);
+  const int64_t bitmap = (static_cast<int64_t>(columns.size()) + 7) / 8;
+  return aligned(std::min(without_bitmap, aligned(kHeader + bitmap, kAlignment) + bare), kAlignment);
+}
+
+// PostgreSQL takes such a table and refuses its first row. Longer values move out of the row, fixed ones cannot.
+void check_width(const std::vector<NewColumn>& columns) {
+  constexpr int64_t kRowMax = 8'160;  // MaxHeapTupleSize of pages of 8 KiB
+  constexpr size_t kNamed = 3;
+  const int64_t bytes = smallest_row(columns);
+  if (bytes <= kRowMax) return;
+  std::vector<std::string> fixed;
+  for (const NewColumn& column : columns) {
+    if (column.not_null && width_of(column.type).fixed) fixed.push_back(column.source);
+  }
+  const size_t more = fixed.size() > kNamed ? fixed.size() - kNamed : 0;
+  fixed.resize(std::min(fixed.size(), kNamed));
+  throw ValueError(
+      "types.row_too_wide",
+      fmt::format(
+          "the smallest possible row takes {} bytes, and a row of PostgreSQL's has at most {}: {} columns are NOT NULL and "
+          "of fixed width ({}{})",
+          bytes, kRowMax, fixed.size() + more, fmt::join(fixed, ", "),
+          more == 0 ? std::string() : fmt::format(" and {} more", more)),
+      {.hint =
+           "leave columns out with drop = [\"…\"], give them narrower types with types = { … }, or make two tables of it with "
+           "query = \"select …\""});
+}
+
 // By name as folded; failing that, without regard to case where only one column answers.
 const TargetColumn* find_target(const std::vector<TargetColumn>& target, const std::string& name) {
   for (const TargetColumn& column : target) {
@@ -316,6 +399,14 @@ const TargetColumn* find_target(const std::vector<TargetColumn>& target, const s
 }
 
 }  // namespace
+
+std::string NewColumn::ddl() const {
+  constexpr std::array<std::string_view, 6> kNoKeywords{"bytea", "date", "json", "jsonb", "text", "uuid"};
+  std::string_view element = type;
+  if (element.ends_with("[]")) element.remove_suffix(2);
+  const bool shadowed = std::find(kNoKeywords.begin(), kNoKeywords.end(), element) != kNoKeywords.end();
+  return !chosen && shadowed ? "pg_catalog." + type : type;
+}
 
 std::vector<TargetColumn> known_targets() {
   std::vector<TargetColumn> targets;
@@ -337,17 +428,25 @@ std::vector<NewColumn> plan_new_table(const arrow::Schema& schema, const std::ve
   for (int i = 0; i < schema.num_fields(); ++i) {
     const arrow::Field& field = *schema.field(i);
     const auto chosen = types.find(target_column_name(field.name()));
-    const std::string type =
-        chosen != types.end() ? chosen->second : default_type(*field.type(), source_type_of(source, i), integers, extensions);
+    const bool is_chosen = chosen != types.end();
+    const std::string type = is_chosen ? checked_type(chosen->second, field.name())
+                                       : default_type(*field.type(), source_type_of(source, i), integers, extensions);
     if (type.empty())
       problems.push_back(fmt::format("column {} has the type {}, for which no PostgreSQL type is known", field.name(),
                                      field.type()->ToString()));
     const bool nullable = static_cast<size_t>(i) < source.size() ? source[i].nullable : field.nullable();
-    columns.push_back({.name = target_column_name(field.name()), .type = type, .not_null = !nullable, .source = field.name()});
+    columns.push_back({.name = target_column_name(field.name()),
+                       .type = type,
+                       .not_null = !nullable,
+                       .source = field.name(),
+                       .chosen = is_chosen});
   }
   const bool types_known = problems.empty();
   const std::string names_hint = add_name_problems(columns, problems);
-  if (problems.empty()) return columns;
+  if (problems.empty()) {
+    check_width(columns);
+    return columns;
+  }
   const std::string types_hint = "leave columns out with drop = [\"…\"], or convert them with query = \"select …\"";
   throw_problems(types_known ? "types.column_names" : "types.unknown", problems,
                  types_known ? names_hint : types_hint + (names_hint.empty() ? "" : "; " + names_hint));
@@ -372,9 +471,9 @@ std::vector<EncoderColumn> map_columns(const arrow::Schema& schema, const std::v
     if (column) {
       columns.push_back(std::move(*column));
     } else {
-      const std::string source_type = source_type_of(source, i);
+      const SourceType source_type = source_type_of(source, i);
       problems.push_back(fmt::format("column {} of type {} cannot hold {} exactly", to->name, to->type,
-                                     source_type.empty() ? field.type()->ToString() : source_type));
+                                     source_type.empty() ? field.type()->ToString() : source_type.text()));
     }
   }
   for (const TargetColumn& column : target) {

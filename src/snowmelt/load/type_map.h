@@ -32,9 +32,14 @@ struct TargetColumn {
 // A column of a table that the loader makes.
 struct NewColumn {
   std::string name;
-  std::string type;  // DDL text
+  std::string type;  // as people read it: "text", "numeric(12,2)"
   bool not_null = false;
-  std::string source;  // the field's own name
+  std::string source;   // the field's own name
+  bool chosen = false;  // the type is the user's own: types = { … }
+
+  // The type for CREATE TABLE. A name of ours that is no keyword is qualified: search_path may find another "text" first. The
+  // user's own names are found as the user's own statements find them.
+  std::string ddl() const;
 };
 
 // How a database calls the types of extensions, schema included where search_path needs it; empty where it has none.
@@ -46,8 +51,8 @@ struct ExtensionTypes {
 
 // The columns of a new table for a file's schema. `source` is one to one with the schema's fields, or empty for a file of
 // another writer. Throws ValueError naming every column that has no type in PostgreSQL, and every name that cannot be used:
-// longer than 63 bytes, equal after folding, a system column, more than 1,600 columns.
-// `types`: the user's own, by name in PostgreSQL.
+// longer than 63 bytes, equal after folding, a system column, more than 1,600 columns; or more fixed-width NOT NULL columns than
+// a page has room for. `types`: the user's own, by name in PostgreSQL; ConfigurationError for what is no type (postgres_type.h).
 // All problems are in one message, with the line of rename = { … } that mends the names.
 std::vector<NewColumn> plan_new_table(const arrow::Schema& schema, const std::vector<SourceColumn>& source, IntegerMode integers,
                                       const std::map<std::string, std::string>& types = {},

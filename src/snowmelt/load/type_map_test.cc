@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+
 #include "snowmelt/error.h"
 
 namespace snowmelt {
@@ -9,7 +12,7 @@ namespace {
 
 struct Default {
   std::shared_ptr<arrow::DataType> arrow;
-  const char* source;
+  SourceType source;
   const char* ddl;
 };
 
@@ -49,7 +52,7 @@ TEST(TypeMap, NewTablesGetTheDocumentedTypes) {
   for (const Default& c : cases) {
     const auto schema = arrow::schema({arrow::field("C", c.arrow)});
     const auto columns = plan_new_table(*schema, {{"C", c.source, false}}, IntegerMode::bigint);
-    EXPECT_EQ(columns.at(0).type, c.ddl) << c.source << " " << c.arrow->ToString();
+    EXPECT_EQ(columns.at(0).type, c.ddl) << c.source.text() << " " << c.arrow->ToString();
     EXPECT_EQ(columns.at(0).name, "c");
     EXPECT_TRUE(columns.at(0).not_null);
   }
@@ -75,6 +78,90 @@ std::string refusal(const auto& call) {
     return error.what();
   }
   return "nothing was refused";
+}
+
+// search_path may find another type of these names first. Keywords mean one thing only, and what people read stays short.
+TEST(TypeMap, NamesOfOursAreQualifiedInDdl) {
+  const auto schema = arrow::schema(
+      {arrow::field("T", arrow::utf8()), arrow::field("D", arrow::date32()), arrow::field("J", arrow::utf8()),
+       arrow::field("U", arrow::utf8()), arrow::field("B", arrow::binary()), arrow::field("L", arrow::list(arrow::utf8())),
+       arrow::field("N", arrow::int64()), arrow::field("Z", arrow::timestamp(arrow::TimeUnit::MICRO, "UTC")),
+       arrow::field("V", arrow::list(arrow::float32())), arrow::field("OWN", arrow::utf8())});
+  const std::vector<SourceColumn> source{{"T", "TEXT"},
+                                         {"D", "DATE"},
+                                         {"J", "VARIANT"},
+                                         {"U", "UUID"},
+                                         {"B", "BINARY"},
+                                         {"L", {}},
+                                         {"N", "NUMBER(38,0)"},
+                                         {"Z", "TIMESTAMP_TZ(9)"},
+                                         {"V", "VECTOR(FLOAT,3)"},
+                                         {"OWN", "TEXT"}};
+  const auto columns = plan_new_table(*schema, source, IntegerMode::bigint, {{"own", "text"}}, {.vector = "ext.vector"});
+  const std::pair<const char*, const char*> expected[] = {{"text", "pg_catalog.text"},
+                                                          {"date", "pg_catalog.date"},
+                                                          {"jsonb", "pg_catalog.jsonb"},
+                                                          {"uuid", "pg_catalog.uuid"},
+                                                          {"bytea", "pg_catalog.bytea"},
+                                                          {"text[]", "pg_catalog.text[]"},
+                                                          {"bigint", "bigint"},
+                                                          {"timestamp with time zone", "timestamp with time zone"},
+                                                          {"ext.vector(3)", "ext.vector(3)"},
+                                                          {"text", "text"}};
+  for (size_t i = 0; i < columns.size(); ++i) {
+    EXPECT_EQ(columns[i].type, expected[i].first);
+    EXPECT_EQ(columns[i].ddl(), expected[i].second);
+    EXPECT_EQ(columns[i].chosen, i == 9);
+  }
+}
+
+TEST(TypeMap, AProgramsTypesAreTypesToo) {
+  const auto schema = arrow::schema({arrow::field("A", arrow::int64())});
+  EXPECT_EQ(plan_new_table(*schema, {}, IntegerMode::bigint, {{"a", "NUMERIC (10, 2)"}}).at(0).type, "numeric(10,2)");
+  for (const char* wrong : {"int primary key", "int); drop table t; --", "int default now()", ""}) {
+    try {
+      plan_new_table(*schema, {}, IntegerMode::bigint, {{"a", wrong}});
+      ADD_FAILURE() << wrong;
+    } catch (const ConfigurationError& error) {
+      EXPECT_NE(std::string(error.what()).find("is not a PostgreSQL type"), std::string::npos) << error.what();
+      EXPECT_NE(error.where().find("column A"), std::string::npos) << error.what();
+    }
+  }
+}
+
+std::shared_ptr<arrow::Schema> many(int count, const std::shared_ptr<arrow::DataType>& type, bool nullable) {
+  arrow::FieldVector fields;
+  for (int i = 0; i < count; ++i) fields.push_back(arrow::field("C" + std::to_string(i), type, nullable));
+  return arrow::schema(std::move(fields));
+}
+
+TEST(TypeMap, ARowBeyondAPageIsRefusedByTheColumns) {
+  const auto plan = [](const arrow::Schema& schema, const std::map<std::string, std::string>& types = {}) {
+    return plan_new_table(schema, {}, IntegerMode::bigint, types).size();
+  };
+  // 24 bytes of header and 8 each; tests/test_foreign_files.py asks the server.
+  EXPECT_EQ(plan(*many(1017, arrow::int64(), false)), 1017u);
+  try {
+    plan(*many(1018, arrow::int64(), false));
+    ADD_FAILURE() << "1,018 columns were planned";
+  } catch (const ValueError& error) {
+    const std::string text = error.what();
+    EXPECT_EQ(error.code(), "types.row_too_wide");
+    EXPECT_NE(text.find("takes 8168 bytes"), std::string::npos) << text;
+    EXPECT_NE(text.find("1018 columns are NOT NULL and of fixed width (C0, C1, C2 and 1015 more)"), std::string::npos) << text;
+    EXPECT_NE(text.find("drop = ["), std::string::npos) << text;
+  }
+  EXPECT_EQ(plan(*many(1600, arrow::int64(), true)), 1600u) << "NULLs take no room";
+  EXPECT_EQ(plan(*many(1600, arrow::int32(), false)), 1600u);
+  EXPECT_EQ(plan(*many(1600, arrow::utf8(), false)), 1600u) << "long texts move out of the row";
+  EXPECT_EQ(plan(*many(1018, arrow::int64(), false), {{"c0", "integer"}, {"c1", "int4"}}), 1018u);
+  // The bitmap counts where there are NULLs: 23 + 128 bytes of header.
+  auto fields = many(1001, arrow::int64(), false)->fields();
+  for (int i = 0; i < 17; ++i) fields.push_back(arrow::field("N" + std::to_string(i), arrow::int64(), true));
+  EXPECT_EQ(plan(*arrow::schema(fields)), 1018u);
+  fields.push_back(arrow::field("ONE", arrow::int64(), false));
+  EXPECT_THROW(plan(*arrow::schema(fields)), ValueError);
+  EXPECT_THROW(plan(*many(540, arrow::duration(arrow::TimeUnit::MICRO), false)), ValueError);  // interval: 16 bytes
 }
 
 TEST(TypeMap, NamesThatCannotBeUsedAreAllNamed) {

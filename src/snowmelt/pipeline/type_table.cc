@@ -52,7 +52,7 @@ constexpr const char* kPolicies = R"(
 
 Names: all upper case and `[A-Z_][A-Z0-9_$]*` becomes lower case, every other name stays as it is. Two columns of one name, names over 63 bytes,
 names of system columns and more than 1,600 columns are refused before the first byte, all of them at once, with a line of
-`rename = { … }` to paste. NOT NULL is kept; a primary key and the comments are added after the data where Snowflake's metadata tells them. A key
+`rename = { … }` to paste; so are more fixed-width NOT NULL columns than a page of 8 kB has room for. NOT NULL is kept; a primary key and the comments are added after the data where Snowflake's metadata tells them. A key
 that the rows do not keep (Snowflake does not enforce it) is left out with a warning.
 
 )";
@@ -83,8 +83,8 @@ Only a live account can settle: the wire forms of DECFLOAT, INTERVAL, UUID and F
 survive in FLOAT, `undefined` and NaN in VARIANT, and which years beyond 9999 DATE and TIMESTAMP accept.
 )";
 
-const std::map<std::string, const char*>& notes() {
-  static const std::map<std::string, const char*> table{
+const std::map<std::string_view, const char*>& notes() {
+  static const std::map<std::string_view, const char*> table{
       {"NUMBER", "[^bigint]"},
       {"DECFLOAT", "[^decfloat]"},
       {"TIME", "[^subsecond]"},
@@ -104,8 +104,6 @@ const std::map<std::string, const char*>& notes() {
   };
   return table;
 }
-
-std::string word_of(const std::string& source_type) { return source_type.substr(0, source_type.find('(')); }
 
 // Types of existing columns that take the field, without the one that new tables get.
 std::string takers(const arrow::Schema& schema, const std::vector<SourceColumn>& source, const std::string& besides) {
@@ -139,10 +137,10 @@ void add_snowflake_row(std::string& text, const SnowflakeColumn& column, const s
   const auto schema = arrow::schema({converter.schema()->field(field)->WithName("C")});
   std::vector<SourceColumn> source{converter.columns()[static_cast<size_t>(field)]};
   source[0].name = "C";
-  const std::string name = rules.tz_offset ? converter.columns()[0].source_type : source[0].source_type;
-  const auto note = notes().find(word_of(name));
+  const SourceType type = rules.tz_offset ? converter.columns()[0].source_type : source[0].source_type;
+  const auto note = notes().find(kSourceWords[static_cast<size_t>(type.word())]);
   const bool whole = column.type == "fixed" && (column.scale.value_or(0) != 0 || rules.integers == IntegerMode::numeric);
-  text += fmt::format("| {}{} | {} | {} | {} | {} |\n", name, note == notes().end() || whole ? "" : note->second, key,
+  text += fmt::format("| {}{} | {} | {} | {} | {} |\n", type.text(), note == notes().end() || whole ? "" : note->second, key,
                       schema->field(0)->type()->ToString(), parquet_type_text(*schema->field(0)),
                       target_cells(*schema, source, rules.integers));
 }
@@ -186,7 +184,7 @@ void add_foreign_rows(std::string& text) {
   struct Row {
     const char* name;
     std::shared_ptr<DataType> type;
-    const char* word = "";
+    SourceType word = {};
   };
   const std::vector<Row> rows{
       {"int8, int16, uint8", int16()},

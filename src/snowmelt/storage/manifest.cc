@@ -47,7 +47,7 @@ Json to_json(const Manifest& manifest) {
   }
   json["columns"] = Json::array();
   for (const SourceColumn& column : manifest.columns) {
-    json["columns"].push_back({{"name", column.name}, {"source_type", column.source_type}, {"nullable", column.nullable}});
+    json["columns"].push_back({{"name", column.name}, {"source_type", column.source_type.text()}, {"nullable", column.nullable}});
     const auto comment = manifest.metadata.column_comments.find(column.name);
     if (comment != manifest.metadata.column_comments.end()) json["columns"].back()["comment"] = comment->second;
   }
@@ -92,7 +92,11 @@ Manifest from_json(const Json& json) {
   manifest.encrypted = json.at("encrypted");
   if (manifest.encrypted) manifest.salt = json.at("salt");
   for (const Json& column : json.at("columns")) {
-    manifest.columns.push_back({column.at("name"), column.at("source_type"), column.at("nullable")});
+    const std::string name = column.at("name");
+    const std::string text = column.at("source_type");
+    const auto source_type = SourceType::parse(text);
+    if (!source_type) throw BadManifest{unknown_source_type(name, text)};
+    manifest.columns.push_back({name, *source_type, column.at("nullable")});
     if (const auto comment = column.find("comment"); comment != column.end())
       manifest.metadata.column_comments[manifest.columns.back().name] = *comment;
   }

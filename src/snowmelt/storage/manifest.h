@@ -14,6 +14,7 @@
 #include "snowmelt/secret.h"
 #include "snowmelt/storage/encryption.h"
 #include "snowmelt/storage/input_file.h"
+#include "snowmelt/storage/source_type.h"
 
 namespace snowmelt {
 
@@ -24,7 +25,7 @@ extern const char* const kWriterName;  // "snowmelt 0.1.0", in manifests and Par
 // exactly.
 struct SourceColumn {
   std::string name;
-  std::string source_type;  // "NUMBER(12,2)", "TIMESTAMP_NTZ(9)", "TEXT"
+  SourceType source_type;
   bool nullable = true;
 };
 

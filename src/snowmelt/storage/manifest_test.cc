@@ -2,12 +2,19 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
+#include <functional>
+#include <mutex>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "snowmelt/error.h"
+#include "snowmelt/log.h"
 #include "snowmelt/storage/directory_lock.h"
 #include "snowmelt/storage/durable_file.h"
 #include "snowmelt/storage/test_directory.h"
@@ -54,7 +61,7 @@ TEST(Manifest, comes_back_as_it_was_published) {
   EXPECT_EQ(manifest.query_id, "01b2-c3");
   EXPECT_EQ(manifest.rows, 3);
   ASSERT_EQ(manifest.columns.size(), 2U);
-  EXPECT_EQ(manifest.columns[0].source_type, "NUMBER(12,2)");
+  EXPECT_EQ(manifest.columns[0].source_type.text(), "NUMBER(12,2)");
   EXPECT_FALSE(manifest.columns[0].nullable);
   ASSERT_EQ(manifest.parts.size(), 1U);
   EXPECT_EQ(manifest.parts[0].sha256, kDigestOfAbc);
@@ -96,6 +103,7 @@ TEST(Manifest, missing_or_damaged_is_one_clear_error) {
         Damage{"\"rows\": 3", "\"rows\": 1e400", "manifest.invalid"}, Damage{quoted.c_str(), "\"../part-a\"", "manifest.invalid"},
         Damage{quoted.c_str(), "\"..\"", "manifest.invalid"}, Damage{"\"rows\": 3", "\"rows\": \"3\"", "manifest.invalid"},
         Damage{"\"nullable\": false", "\"nullable\": 0", "manifest.invalid"},
+        Damage{"NUMBER(12,2)", "NUMBER(12,2) primary key", "manifest.invalid"}, Damage{"TEXT", "text", "manifest.invalid"},
         Damage{"\"parts\": [", "\"parts\": [[[[[[[[[[[[", "manifest.invalid"},
         Damage{"\"format_version\": 2", "\"format_version\": 2.5", "manifest.invalid"},
         Damage{"\"format_version\": 2", "\"format_version\": 3", "manifest.newer"}, Damage{"{", "", "manifest.invalid"}}) {

@@ -29,7 +29,8 @@ std::shared_ptr<arrow::Schema> example_schema() {
 
 std::vector<SourceColumn> columns_of(const arrow::Schema& schema) {
   std::vector<SourceColumn> columns;
-  for (const auto& field : schema.fields()) columns.push_back({field->name(), "TYPE " + field->name(), field->nullable()});
+  for (const auto& field : schema.fields())
+    columns.push_back({field->name(), SourceType::of(SourceWord::text), field->nullable()});
   return columns;
 }
 
@@ -88,7 +89,7 @@ TEST(ParquetFile, every_type_comes_back_in_its_own_carrier) {
   EXPECT_EQ(reader.rows(), 9);
   EXPECT_TRUE(reader.schema()->Equals(*example_schema(), /*check_metadata=*/false)) << reader.schema()->ToString();
   ASSERT_EQ(reader.source_columns().size(), 16U);
-  EXPECT_EQ(reader.source_columns()[1].source_type, "TYPE D32");
+  EXPECT_EQ(reader.source_columns()[1].source_type.text(), "TEXT");
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches;
   while (auto batch = reader.next()) batches.push_back(batch);
   const auto table = arrow::Table::FromRecordBatches(batches).ValueOrDie();
@@ -273,7 +274,7 @@ TEST(ParquetFile, extension_types_of_other_writers_become_their_storage) {
   ParquetPartReader reader(file, std::nullopt, "");
   EXPECT_EQ(reader.schema()->field(0)->type()->id(), arrow::Type::STRING);
   ASSERT_EQ(reader.source_columns().size(), 1u);
-  EXPECT_EQ(reader.source_columns()[0].source_type, "VARIANT");
+  EXPECT_EQ(reader.source_columns()[0].source_type.text(), "VARIANT");
   const auto batch = reader.next();
   ASSERT_TRUE(batch);
   EXPECT_EQ(batch->column(0)->type_id(), arrow::Type::STRING);

@@ -156,24 +156,34 @@ std::vector<SourceColumn> parse_source_columns(const fs::path& file,
   std::vector<SourceColumn> columns;
   const auto text = metadata ? metadata->Get("snowmelt.columns") : arrow::Result<std::string>(arrow::Status::KeyError(""));
   if (!text.ok()) return columns;
+  const auto refuse = [&](const std::string& what) {
+    throw_unreadable(file, "parquet.bad_columns", "its key snowmelt.columns is not snowmelt's: " + what,
+                     "export the table again, or write the file without that key");
+  };
   try {
-    for (const auto& column : nlohmann::json::parse(*text)) {
-      columns.push_back({column.at("name"), column.at("source_type"), column.at("nullable")});
+    const auto list = nlohmann::json::parse(*text);
+    if (!list.is_array()) refuse("it is no list of columns");
+    for (const auto& column : list) {
+      const std::string name = column.at("name");
+      const std::string type = column.at("source_type");
+      const auto source_type = SourceType::parse(type);
+      if (!source_type) refuse(unknown_source_type(name, type));
+      columns.push_back({name, *source_type, column.at("nullable")});
     }
   } catch (const nlohmann::json::exception&) {
-    throw_unreadable(file, "parquet.bad_columns", "its key snowmelt.columns is damaged", "export the table again");
+    refuse("it is no list of columns");
   }
   return columns;
 }
 
 // What other writers' logical types say beyond Arrow's types, in the words of source types; empty where nothing.
-std::string logical_word(const parquet::schema::Node& node) {
-  if (!node.is_primitive() || node.is_repeated()) return "";
+SourceType logical_word(const parquet::schema::Node& node) {
+  if (!node.is_primitive() || node.is_repeated()) return {};
   const auto& logical = *node.logical_type();
   if (logical.is_UUID()) return "UUID";
   if (logical.is_JSON()) return "VARIANT";
   if (logical.is_enum()) return "ENUM";
-  return logical.is_interval() ? "INTERVAL" : "";
+  return logical.is_interval() ? SourceType("INTERVAL") : SourceType();
 }
 
 std::vector<SourceColumn> foreign_columns(const parquet::SchemaDescriptor& parquet_schema, const arrow::Schema& schema) {

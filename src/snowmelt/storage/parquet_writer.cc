@@ -98,7 +98,7 @@ std::shared_ptr<arrow::KeyValueMetadata> file_metadata(const std::vector<SourceC
                                                        const PartWriterOptions& options) {
   auto list = nlohmann::ordered_json::array();
   for (const SourceColumn& column : columns) {
-    list.push_back({{"name", column.name}, {"source_type", column.source_type}, {"nullable", column.nullable}});
+    list.push_back({{"name", column.name}, {"source_type", column.source_type.text()}, {"nullable", column.nullable}});
   }
   auto metadata = std::make_shared<arrow::KeyValueMetadata>();
   metadata->Append("snowmelt.format_version", kFormatVersion);
