@@ -205,17 +205,25 @@ def test_the_exit_code_is_the_first_failure(job: Project, sandbox: Sandbox, post
     assert "MISSING" in outcome.report["tables"][0]["error"]["message"]
 
 
-def test_second_run_in_the_same_directory_waits_for_nobody(job: Project, sandbox: Sandbox) -> None:
-    """While one run exports a table, another one is told so (exit 12) and changes nothing."""
+def test_second_run_in_the_same_directory(job: Project, sandbox: Sandbox) -> None:
+    """While one run exports a table, another one waits as long as it may, then is told so (exit 12) and changes nothing."""
     sandbox.fault("chunk", "hold")
     first = job.start("export", "--table", "lineitem")
     try:
         until(lambda: sandbox.faults()[0]["fired"])
-        second = job.run("export", "--table", "lineitem", "--json")
-        assert second.code == 12
-        assert second.report["tables"][0]["error"]["kind"] == "locked"
+        for wait in ("0", "300ms"):
+            second = job.run("export", "--table", "lineitem", "--json", "--wait", wait)
+            assert second.code == 12
+            error = second.report["tables"][0]["error"]
+            assert error["kind"] == "locked" and "--wait" in error["message"], error
+            assert f"(pid {first.pid})" in error["message"], error
+            assert ("waiting for another run" in second.stderr) == (wait != "0"), second.stderr
+        patient = job.start("export", "--table", "lineitem")
+        assert "waiting for another run" in patient.stderr.readline()
         sandbox.clear_faults()
         assert first.wait(PATIENCE) == 0
+        assert patient.wait(PATIENCE) == 0
+        patient.communicate()
     finally:
         sandbox.clear_faults()
         first.kill()
@@ -228,6 +236,10 @@ def test_usage(project: Project) -> None:
     assert project.run("frob").code == 1
     assert project.run("run", "--frob").code == 1
     assert project.run("run", "--jobs", "0").code == 1
+    for command in ("run", "export", "import"):
+        refused = project.run(command, "--wait", "10 minutes")
+        assert refused.code == 1 and '"10 minutes" is not a duration' in refused.stderr, refused.stderr
+        assert "--wait" in project.run(command, "--help").stdout
     shown = project.run("--help")
     assert shown.code == 0 and "snowmelt run" in shown.stdout and "Exit codes" in shown.stdout
     assert project.run("--version").stdout.startswith("snowmelt ")

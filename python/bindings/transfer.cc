@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -32,9 +33,15 @@ std::optional<Secret> secret(const Password& password) { return password ? std::
 TableConfig table_of(const Keys& given) { return with_keys(TableConfig{}, given); }
 
 // Keys lie over [export] of snowmelt.toml, as flags do. Who gives them all (from another file) has that file left alone.
-ExportConfig settings_of(const Keys& given) {
+struct Settings {
+  ExportConfig export_;
+  std::chrono::milliseconds wait;  // [postgres] wait, for another run in the export directory
+};
+
+Settings settings_of(const Keys& given) {
   const bool all = given.size() >= keys<ExportConfig>().size();
-  return with_keys(all ? ExportConfig{} : load_config().export_, given);
+  const Config config = all ? Config{} : load_config();
+  return {with_keys(config.export_, given), config.postgres.wait};
 }
 
 // Any manager's table: names and targets filled in as the command line does.
@@ -94,8 +101,10 @@ std::shared_ptr<ExtractionHandle> extract(nb::object manager, const Keys& table_
                                           const Password& password) {
   const TableConfig table = table_of(table_keys);
   std::stop_source stop;
-  ExtractOptions options{settings_of(setting_keys), secret(password)};
+  const Settings settings = settings_of(setting_keys);
+  ExtractOptions options{settings.export_, secret(password)};
   options.stop = stop.get_token();
+  options.wait = settings.wait;
   const auto raised = std::make_shared<RaisedInPython>();
   auto extraction = blocking(
       [engine = manager_of(manager, raised), table, options] {
@@ -134,8 +143,10 @@ nb::dict report_of(const TableReport& report) {
 nb::dict export_one(nb::object manager, const Keys& table_keys, const Keys& setting_keys, const Password& password) {
   const TableConfig table = complete(table_keys, engine_manager(manager));
   std::stop_source stop;
-  RunOptions options{.export_ = settings_of(setting_keys)};
+  const Settings settings = settings_of(setting_keys);
+  RunOptions options{.export_ = settings.export_};
   options.stop = stop.get_token();
+  options.wait = settings.wait;
   const auto raised = std::make_shared<RaisedInPython>();
   return report_of(with_python(
       raised,
@@ -148,8 +159,10 @@ nb::dict export_one(nb::object manager, const Keys& table_keys, const Keys& sett
 nb::dict import_one(nb::object manager, const Keys& table_keys, const Password& password, const Path& directory) {
   const TableConfig table = complete(table_keys, nullptr);
   std::stop_source stop;
-  RunOptions options{.export_ = settings_of({})};
+  const Settings settings = settings_of({});
+  RunOptions options{.export_ = settings.export_};
   options.stop = stop.get_token();
+  options.wait = settings.wait;
   return report_of(blocking([engine = manager_of(manager), table, password, directory,
                              options] { return import_table(table, secret(password), directory, *engine, options); },
                             [stop]() mutable { stop.request_stop(); }));
@@ -171,8 +184,10 @@ std::string run_all(bool exporting, nb::object manager, const std::vector<Keys>&
   for (const Keys& keys : tables) config.tables.push_back(table_of(keys));
   validate_tables(config);
   std::stop_source stop;
-  RunOptions options{.export_ = settings_of(setting_keys), .password = secret(password), .jobs = jobs};
+  const Settings settings = settings_of(setting_keys);
+  RunOptions options{.export_ = settings.export_, .password = secret(password), .jobs = jobs};
   options.stop = stop.get_token();
+  options.wait = settings.wait;
   return blocking([exporting, engine = manager_of(manager), tables = config.tables,
                    options] { return (exporting ? export_data : import_data)(tables, *engine, options).to_json(); },
                   [stop]() mutable { stop.request_stop(); });

@@ -19,6 +19,7 @@
 #include "snowmelt/config.h"
 #include "snowmelt/connections/postgres_connection.h"
 #include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/duration.h"
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
 #include "snowmelt/names.h"
@@ -38,6 +39,7 @@ struct CommandLine {
   bool json = false;
   int jobs = 2;
   int load_connections = -1;  // as the configuration says
+  std::string wait;           // empty: as the configuration says
   std::string log_format = "text";
   bool verbose = false;
   bool check = false;
@@ -119,6 +121,7 @@ class Command {
     Config config = configuration(line_);
     validate_tables(config);
     if (!line_.directory.empty()) config.export_.directory = line_.directory;
+    if (const auto wait = parse_duration(line_.wait)) config.postgres.wait = *wait;
     const std::vector<TableConfig> tables = pick_tables(config, line_.tables);
     RunOptions options{
         .export_ = config.export_,
@@ -126,7 +129,8 @@ class Command {
         .jobs = line_.jobs,
         .load_connections = line_.load_connections >= 0 ? line_.load_connections : config.postgres.load_connections,
         .observer = display_.get(),
-        .stop = signals_.token()};
+        .stop = signals_.token(),
+        .wait = config.postgres.wait};
     return conclude(execute(config, tables, options), name_ != "import");
   }
 
@@ -206,6 +210,14 @@ void add_common_options(CLI::App& command, CommandLine& line, const char* json_h
 void add_run_options(CLI::App& command, CommandLine& line) {
   command.add_option("--table", line.tables, "only this table; may be repeated")->allow_extra_args(false);
   command.add_option("--directory", line.directory, "where the Parquet files lie (default: [export] directory)");
+  command
+      .add_option("--wait", line.wait,
+                  "how long to wait for another run in the export directory or at the target: 30s, 10m, 1h; 0: not at all "
+                  "(default: [postgres] wait)")
+      ->type_name("DURATION")
+      ->check([](const std::string& text) {
+        return parse_duration(text) ? std::string() : fmt::format("\"{}\" is not a duration: {}", text, kDurationForms);
+      });
   command.add_option("--jobs", line.jobs, "tables exported at the same time")->check(CLI::Range(1, 64))->capture_default_str();
   add_common_options(command, line, "the report as JSON on stdout");
 }

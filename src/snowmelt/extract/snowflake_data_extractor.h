@@ -1,6 +1,7 @@
 // Snowflake → Parquet parts. Data plane of design D1/D2: each thread takes a chunk end to end.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -39,6 +40,7 @@ struct ExtractOptions : ExportConfig {
   TableProgress* progress = nullptr;
   ColumnCheck check_columns = {};  // called once, before the first chunk
   std::stop_token stop = {};
+  std::chrono::milliseconds wait{0};  // for another run in the export directory
 };
 
 // An extraction under way. Its workers started at the call; destroying it early stops them and leaves no manifest.

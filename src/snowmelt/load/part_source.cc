@@ -6,9 +6,8 @@
 #include <system_error>
 
 #include "snowmelt/error.h"
-#include "snowmelt/load/postgresql_data_loader.h"
+#include "snowmelt/load/part_source.h"
 #include "snowmelt/log.h"
-#include "snowmelt/storage/directory_lock.h"
 #include "snowmelt/storage/manifest.h"
 #include "snowmelt/storage/parquet_file.h"
 
@@ -20,9 +19,9 @@ namespace fs = std::filesystem;
 class ExportSource final : public PartSource {
  public:
   // A directory without a manifest is nobody's to lock: read_manifest() says what it is.
-  ExportSource(fs::path directory, const std::optional<Secret>& password)
+  ExportSource(fs::path directory, const std::optional<Secret>& password, const LockWait& wait)
       : directory_(std::move(directory)),
-        lock_(fs::exists(directory_ / kManifestName) ? DirectoryLock::shared(directory_) : nullptr),
+        lock_(fs::exists(directory_ / kManifestName) ? DirectoryLock::shared(directory_, wait) : nullptr),
         manifest_(read_manifest(directory_, password)) {}
   std::optional<Part> next() override {
     if (next_ == manifest_.parts.size()) return std::nullopt;
@@ -137,6 +136,10 @@ std::vector<fs::path> parquet_files(const fs::path& directory) {
 std::shared_ptr<arrow::Schema> PartSource::merged_schema(const std::optional<Secret>&) const { return nullptr; }
 
 std::unique_ptr<PartSource> open_part_source(const fs::path& path, const std::optional<Secret>& password) {
+  return open_part_source(path, password, LockWait{});
+}
+
+std::unique_ptr<PartSource> open_part_source(const fs::path& path, const std::optional<Secret>& password, const LockWait& wait) {
   try {
     if (!fs::is_directory(path))
       return std::make_unique<FilesSource>(std::vector{path});  // the reader says what is wrong with it
@@ -144,7 +147,7 @@ std::unique_ptr<PartSource> open_part_source(const fs::path& path, const std::op
     // Parts of ours without a manifest are an export that did not end: read_manifest() says so.
     const bool ours =
         std::any_of(files.begin(), files.end(), [](const fs::path& file) { return is_part_file(file.filename().string()); });
-    if (ours || files.empty() || fs::exists(path / kManifestName)) return std::make_unique<ExportSource>(path, password);
+    if (ours || files.empty() || fs::exists(path / kManifestName)) return std::make_unique<ExportSource>(path, password, wait);
     return std::make_unique<FilesSource>(std::move(files));
   } catch (const fs::filesystem_error& error) {
     throw FileError("file.unreadable", error.code().message(),

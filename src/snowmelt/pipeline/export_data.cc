@@ -11,6 +11,7 @@ TableReport export_table(const TableConfig& table, const std::optional<Secret>& 
   SnowflakeDataExtractor extractor(conn_manager);
   ExtractOptions extract{options.export_, password, options.budget, progress, {}, options.stop};
   extract.directory = export_base_dir;
+  extract.wait = options.wait;
   Extraction extraction = extractor.extract_table_chunks(table, extract);
   const Manifest& manifest = extraction.finish();
   TableReport report{.source = table.name, .status = RunStatus::ok};

@@ -1,6 +1,7 @@
 // Many tables out of Snowflake through one manager: one login.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -31,6 +32,7 @@ struct RunOptions {
   int load_connections = 1;        // connections that fill one table; 0: by the cores. A caller's manager means one.
   RunObserver* observer = nullptr;
   std::stop_token stop;
+  std::chrono::milliseconds wait{0};   // for another run in the export directory
   std::shared_ptr<WorkBudget> budget;  // shared by the tables; made from export_ where it is null
 };
 

@@ -355,6 +355,70 @@ TEST(DirectoryLock, one_export_or_many_loads) {
   EXPECT_EQ(code_of<LockedError>(exclusive), "export.locked");
 }
 
+std::string message_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const LockedError& error) {
+    return error.what();
+  }
+  return "nothing thrown";
+}
+
+TEST(DirectoryLock, is_waited_for) {
+  using std::chrono::milliseconds;
+  const TestDirectory directory;
+  std::mutex mutex;
+  std::string warnings;
+  set_log_sink([&](LogLevel level, std::string_view message) {
+    const std::lock_guard lock(mutex);
+    if (level == LogLevel::warning) warnings += std::string(message) + "\n";
+  });
+  auto exporting = DirectoryLock::exclusive(directory.path());
+  const std::string pid = "(pid " + std::to_string(::getpid()) + ")";
+
+  const std::string at_once = message_of([&] { DirectoryLock::shared(directory.path()); });
+  EXPECT_NE(at_once.find("another run that exports into this directory " + pid + " is not done"), std::string::npos) << at_once;
+  EXPECT_NE(at_once.find("--wait 10m"), std::string::npos) << at_once;
+  EXPECT_EQ(warnings, "") << "who does not wait is told by the error";
+  const std::string later = message_of([&] { DirectoryLock::exclusive(directory.path(), {}, {.most = milliseconds(30)}); });
+  EXPECT_NE(later.find("is not done after 30ms"), std::string::npos) << later;
+  EXPECT_NE(later.find("more time with --wait"), std::string::npos) << later;
+  EXPECT_EQ(std::count(warnings.begin(), warnings.end(), '\n'), 1) << warnings;
+  EXPECT_NE(warnings.find("waiting for another run"), std::string::npos) << warnings;
+  EXPECT_NE(warnings.find(pid + " (up to 30ms)"), std::string::npos) << warnings;
+
+  // The lock comes as soon as it is free; of several loads nobody is named.
+  std::shared_ptr<DirectoryLock> got;
+  std::jthread waits([&] { got = DirectoryLock::shared(directory.path(), {.most = milliseconds(600'000)}); });
+  exporting->share();
+  waits.join();
+  ASSERT_TRUE(got);
+  const std::string readers = message_of([&] { DirectoryLock::exclusive(directory.path()); });
+  EXPECT_EQ(readers.find("pid"), std::string::npos) << readers;
+  EXPECT_NE(readers.find("or loads from it is not done"), std::string::npos) << readers;
+  exporting.reset();
+  got.reset();
+
+  // A number that is nobody's, or none.
+  exporting = DirectoryLock::exclusive(directory.path());
+  for (const char* text : {"", "\n", "99999999\n", "-1\n", "0\n", "12x\n", "99999999999999999999\n", "\x1b[2J\n"}) {
+    write_file(directory.path() / ".lock", text);
+    const std::string message = message_of([&] { DirectoryLock::exclusive(directory.path()); });
+    EXPECT_EQ(message.find("pid"), std::string::npos) << message;
+    EXPECT_EQ(message.find("\x1b"), std::string::npos) << message;
+  }
+
+  // Ctrl-C ends the wait.
+  std::stop_source stop;
+  std::jthread stops([&] {
+    std::this_thread::sleep_for(milliseconds(20));
+    stop.request_stop();
+  });
+  const LockWait wait{.most = milliseconds(600'000), .stop = stop.get_token()};
+  EXPECT_EQ(code_of<Interrupted>([&] { DirectoryLock::exclusive(directory.path(), {}, wait); }), "export.stopped");
+  set_log_sink({});
+}
+
 TEST(DirectoryLock, makes_nothing_elsewhere) {
   const TestDirectory directory;
   const auto exclusive = [&] { DirectoryLock::exclusive(directory.path()); };
