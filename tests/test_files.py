@@ -276,6 +276,29 @@ def test_an_export_beside_a_load_waits_for_another_time(
     assert job.run("export").code == 0
 
 
+@pytest.mark.parametrize("command", ["import", "run"])
+def test_a_load_waits_for_the_export_before_it(
+    command: str, job: Project, sandbox: Sandbox, database: psycopg.Connection
+) -> None:
+    exported(job)
+    sandbox.fault("query", "delay", seconds=60, sql="GOOD")
+    first = job.start("export")
+    try:
+        until(lambda: any(fault["fired"] for fault in sandbox.faults()))
+        refused = job.run(command, "--wait", "0")
+        assert refused.code == 12 and "--wait" in refused.stderr, refused.stderr
+        second = job.start(command)
+        assert "waiting for another run that exports into this directory" in second.stderr.readline()
+        sandbox.clear_faults()
+        first.send_signal(signal.SIGINT)
+        stderr = second.communicate(timeout=120)[1]
+        assert second.returncode == 0, stderr
+        assert content(database) == LOADED
+    finally:
+        first.kill()
+        first.communicate()
+
+
 def test_leftovers_of_dead_exports_are_swept_at_the_start(job: Project, sandbox: Sandbox) -> None:
     """Also by an export that fails: on a nearly full disk no retry could succeed otherwise."""
     directory = exported(job)

@@ -243,8 +243,8 @@ class Run {
   void export_one(size_t index, TableRun& run) {
     const TableConfig& table = tables_[index];
     SnowflakeDataExtractor extractor(snowflake_);
-    Extraction extraction = extractor.extract_table_chunks(
-        table, {options_.export_, options_.password, options_.budget, &run.progress, *checks_[index], options_.stop});
+    Extraction extraction = extractor.extract_table_chunks(table, {options_.export_, options_.password, options_.budget,
+                                                                   &run.progress, *checks_[index], options_.stop, options_.wait});
     record_->begin_export(table, extraction.export_id());  // before the loader can commit any of its rows
     run.queue.set_export(extraction.export_id(), extraction.lock());
     while (const auto part = extraction.next()) run.queue.push({extraction.directory() / part->file, extraction.salt(), nullptr});
