@@ -179,14 +179,14 @@ def test_the_second_load_names_the_first_and_waits(loads: Loads, other: psycopg.
     first = loads.start("replace")
     waiting(database, "access exclusive")
     second = loads.start("append")
-    waiting(database, "pg_advisory_xact_lock")
+    told = second.stderr.readline()  # while it waits
+    assert "waiting for the turn to load public.t, held by pid " in told
+    assert "(snowmelt, user postgres, since " in told
     assert loads.run("truncate", wait="0").code == 12
     other.commit()
     assert ended(first).code == 0
     outcome = ended(second)
     assert outcome.code == 0, outcome.stderr
-    assert "waiting for the turn to load public.t, held by pid " in outcome.stderr
-    assert "(snowmelt, user postgres, since " in outcome.stderr
     assert database.execute("select count(*) from t").fetchone() == (200,)
 
 

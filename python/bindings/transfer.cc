@@ -40,7 +40,8 @@ struct Settings {
 
 Settings settings_of(const Keys& given) {
   const bool all = given.size() >= keys<ExportConfig>().size();
-  const Config config = all ? Config{} : load_config();
+  Config config;
+  if (!all) config = load_config();
   return {with_keys(config.export_, given), config.postgres.wait};
 }
 

@@ -111,19 +111,23 @@ void TableLoad::refuse_or_accept() const {
 }
 
 void TableLoad::look() {
-  find();
-  look_at_what_was_found();
+  do find();
+  while (!look_at_what_was_found());
 }
 
-void TableLoad::look_at_what_was_found() {
+bool TableLoad::look_at_what_was_found() {
   swap_.reset();
   columns_.clear();
   refuse_or_accept();
   check_server_is_writable(session_, target_);
-  if (!exists()) return check_table_can_be_made(session_, target_);
+  if (!exists()) {
+    check_table_can_be_made(session_, target_);
+    return true;
+  }
   if (mode_ == LoadMode::replace) swap_ = TableSwap::plan(session_, target_);
-  check_table_can_be_filled(session_, target_, mode_, swap_ == nullptr);
+  if (!check_table_can_be_filled(session_, target_, mode_, swap_ == nullptr)) return false;
   read_columns();
+  return true;
 }
 
 void TableLoad::take_turn() {
@@ -151,7 +155,8 @@ void TableLoad::lock(PostgresConnection* companion) {
   }
   look_at_what_was_found();
   if (mode_ != LoadMode::replace || !exists() || swap_ != nullptr) return;
-  // What hangs on the table forbids a new one: this one is emptied, and readers wait until the end.
+  // What hangs on the table forbids a new one: this one is emptied, and readers wait until the end. Nobody makes a staging table.
+  if (companion != nullptr) companion->rollback();
   lock_table(session_, target_.qualified, target_.oid, target_.display, TableLock::access_exclusive);
   look_at_what_was_found();
   swap_.reset();  // even if it could be swapped by now

@@ -78,7 +78,7 @@ class TableLoad {
  private:
   void find();
   void refuse_or_accept() const;
-  void look_at_what_was_found();
+  bool look_at_what_was_found();  // false: it has gone
   void read_columns();
   std::string table_ddl(const std::string& qualified, const std::vector<NewColumn>& new_table) const;
   bool schema_exists();

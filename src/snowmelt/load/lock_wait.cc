@@ -18,6 +18,8 @@ using std::chrono::milliseconds;
 
 // Between attempts whoever queued behind us is let through.
 constexpr milliseconds kPause{500};
+// Whoever waits longer is told for whom.
+constexpr milliseconds kFirstAttempt{500};
 
 constexpr const char* kSomebody =
     "select l.pid, a.application_name, a.usename, pg_catalog.to_char(coalesce(a.xact_start, a.backend_start), 'YYYY-MM-DD HH24:MI:SS OF'), "
@@ -136,7 +138,8 @@ void wait_for_lock(LoadSession& session, const std::string& display_name, const 
     throw_if_stopped(session, display_name);
     const auto waited = std::chrono::duration_cast<milliseconds>(Clock::now() - begun);
     const milliseconds left = std::max(limit - waited, milliseconds(0));
-    if (try_lock(session, request, std::min(left, session.settings().publish_lock_timeout))) break;
+    const milliseconds longest = told.empty() ? kFirstAttempt : left;
+    if (try_lock(session, request, std::min({left, longest, session.settings().publish_lock_timeout}))) break;
     throw_if_stopped(session, display_name);
     const std::string holders = holders_of(session, request);
     if (Clock::now() - begun >= limit) {

@@ -81,7 +81,7 @@ void check_table_can_be_made(LoadSession& session, const TargetName& target) {
   if (found.rows[0][1] != "t") throw_missing_privilege(session, target, "create", schema);
 }
 
-void check_table_can_be_filled(LoadSession& session, const TargetName& target, LoadMode mode, bool in_place) {
+bool check_table_can_be_filled(LoadSession& session, const TargetName& target, LoadMode mode, bool in_place) {
   const bool swaps = mode == LoadMode::replace && !in_place;
   const bool empties = mode == LoadMode::truncate || (mode == LoadMode::replace && in_place);
   // Which columns are loaded is not known yet: the right to insert into some is enough here, COPY asks for the rest.
@@ -93,6 +93,7 @@ void check_table_can_be_filled(LoadSession& session, const TargetName& target, L
                             "$1::oid and k.contype = 'f' and k.conrelid <> $1::oid)",
                             {target.oid, target.schema})
                       .rows.at(0);
+  if (!row[1]) return false;  // an oid that is no table's has no privileges
   const std::string table = "table " + target.qualified;
   if (row[0] != "t") throw_missing_privilege(session, target, "usage", "schema " + quote_identifier(target.schema));
   if (row[1] != "t") throw_missing_privilege(session, target, "insert", table);
@@ -103,7 +104,7 @@ void check_table_can_be_filled(LoadSession& session, const TargetName& target, L
                         {.where = target.display,
                          .hint = "drop those foreign keys first, or use mode = \"append\"",
                          .sqlstate = "0A000"});
-  if (swaps || row[4] != "t") return;
+  if (swaps || row[4] != "t") return true;
   const std::string role = quote_identifier(current_role(session));
   throw PostgresError("postgres.row_security",
                       fmt::format("row-level security applies to role {} here, and COPY FROM is not possible under it", role),

@@ -27,6 +27,7 @@ void check_server_is_writable(LoadSession& session, const TargetName& target);
 void check_table_can_be_made(LoadSession& session, const TargetName& target);
 
 // For a table that is there. `in_place`: a replace that cannot put a new table in its place, so that it has to empty this one.
-void check_table_can_be_filled(LoadSession& session, const TargetName& target, LoadMode mode, bool in_place);
+// False where the table has gone meanwhile.
+bool check_table_can_be_filled(LoadSession& session, const TargetName& target, LoadMode mode, bool in_place);
 
 }  // namespace snowmelt
