@@ -33,6 +33,21 @@ class ProgressNote {
   std::string text_;
 };
 
+// What is waited for, in a display, for as long as this lives.
+class WaitingNote {
+ public:
+  explicit WaitingNote(ProgressNote* note) : note_(note) {}
+  ~WaitingNote() { set(""); }
+  WaitingNote(const WaitingNote&) = delete;
+  WaitingNote& operator=(const WaitingNote&) = delete;
+  void set(std::string text) {
+    if (note_ != nullptr) note_->set(std::move(text));
+  }
+
+ private:
+  ProgressNote* note_;  // may be null
+};
+
 struct TableProgress {
   std::atomic<int64_t> rows_total{-1};     // -1 until the server has answered
   std::atomic<int64_t> rows_exported{0};   // encoded into Parquet row groups
@@ -40,7 +55,7 @@ struct TableProgress {
   std::atomic<int64_t> rows_loaded{0};     // encoded for COPY
   std::atomic<int64_t> bytes_loaded{0};    // COPY bytes sent
   PolicyCounts policies;
-  ProgressNote waiting;  // for whom the load waits: "the lock of public.t, held by pid 4242 (psql)"
+  ProgressNote waiting;  // for whom the table waits: "the lock of public.t, held by pid 4242 (psql)"
 };
 
 }  // namespace snowmelt

@@ -150,6 +150,10 @@ std::string ProgressDisplay::bar_line(const Active& table) const {
   const size_t name_width = std::min<size_t>(table.name.size(), std::max<size_t>(12, width / 4));
   std::string name = table.name.size() > name_width ? "~" + table.name.substr(table.name.size() - name_width + 1) : table.name;
   std::vector<std::string> fields;
+  if (const std::string waiting = table.progress->waiting.get(); !waiting.empty()) {
+    const std::string line = fmt::format("{}  {}  {}", name, duration_text(now.seconds), waiting);
+    return line.substr(0, width);
+  }
   if (now.total > 0) {
     const double share = std::min(1.0, now.done / static_cast<double>(now.total));
     const size_t cells = std::clamp<size_t>(width / 10, 6, 30);
@@ -176,6 +180,8 @@ std::string ProgressDisplay::bar_line(const Active& table) const {
 
 std::string ProgressDisplay::plain_line(const Active& table) const {
   const Figures now = figures_of(*table.progress, work_, table.started);
+  if (const std::string waiting = table.progress->waiting.get(); !waiting.empty())
+    return fmt::format("{}: {}, {}", table.name, waiting, duration_text(now.seconds));
   const std::string of_total = now.total >= 0 ? " of " + with_commas(now.total) : "";
   return fmt::format("{}: {}{}, {}, {} rows/s, {}", table.name, rows_text(*table.progress), of_total, megabytes(now.bytes),
                      with_commas(static_cast<int64_t>(now.rate)), duration_text(now.seconds));

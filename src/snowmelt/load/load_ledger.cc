@@ -179,7 +179,7 @@ std::optional<std::string> LoadLedger::loaded_of(const std::string& oid, const s
                   "table, …): whether its rows are still there cannot be told",
                   *row[0], *row[2]),
       {.where = display_name,
-       .hint = fmt::format("look at the table; to add the rows again: delete from {} where export_id = {}", table(kLoads),
+       .hint = fmt::format("look at the table; to add the rows again: delete from {} where export_id in ({})", table(kLoads),
                            quote_literal(*row[0]))});
 }
 

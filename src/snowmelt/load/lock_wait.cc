@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <mutex>
 
 #include "snowmelt/duration.h"
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
+#include "snowmelt/printable.h"
+#include "snowmelt/stoppable_pause.h"
 
 namespace snowmelt {
 namespace {
@@ -57,35 +57,15 @@ std::string holders_of(LoadSession& session, const LockRequest& request) {
     if (row[4].value_or("").starts_with("idle in transaction")) text += ", " + *row[4];
   }
   if (found.rows.size() > kNamedMost) text += " and others";
-  return text;
-}
-
-void pause(const std::stop_token& stop) {
-  std::mutex mutex;
-  std::condition_variable_any stopped;
-  std::unique_lock lock(mutex);
-  stopped.wait_for(lock, stop, kPause, [] { return false; });
+  std::string shown = printable(text, "");  // an application_name is anybody's text
+  std::replace(shown.begin(), shown.end(), '\n', ' ');
+  return shown;
 }
 
 void throw_if_stopped(const LoadSession& session, const std::string& display_name) {
   if (session.waiter().stop.stop_requested())
     throw Interrupted("load.stopped", "the load was stopped while it waited; nothing of it stays", {.where = display_name});
 }
-
-// The note in the progress line goes with the wait, however that ends.
-class WaitingNote {
- public:
-  explicit WaitingNote(LoadSession& session) : progress_(session.waiter().progress) {}
-  ~WaitingNote() { set(""); }
-  WaitingNote(const WaitingNote&) = delete;
-  WaitingNote& operator=(const WaitingNote&) = delete;
-  void set(const std::string& text) {
-    if (progress_ != nullptr) progress_->waiting.set(text);
-  }
-
- private:
-  TableProgress* progress_;
-};
 
 constexpr std::string_view kLockNotAvailable = "55P03";
 
@@ -132,7 +112,8 @@ bool try_lock(LoadSession& session, const LockRequest& request, milliseconds lim
 void wait_for_lock(LoadSession& session, const std::string& display_name, const LockRequest& request) {
   const auto begun = Clock::now();
   const milliseconds limit = std::max(session.settings().wait, request.at_least);
-  WaitingNote note(session);
+  TableProgress* progress = session.waiter().progress;
+  WaitingNote note(progress != nullptr ? &progress->waiting : nullptr);
   std::string told;
   for (;;) {
     throw_if_stopped(session, display_name);
@@ -154,7 +135,7 @@ void wait_for_lock(LoadSession& session, const std::string& display_name, const 
       note.set(fmt::format("waiting for {}, held by {}", request.what, holders));
       told = holders;
     }
-    pause(session.waiter().stop);
+    pause_unless_stopped(kPause, session.waiter().stop);
   }
   if (!told.empty())
     log(LogLevel::info, "{}: got {} after {:.0f} s", display_name, request.what,

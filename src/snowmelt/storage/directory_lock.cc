@@ -9,14 +9,13 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <condition_variable>
 #include <csignal>
-#include <mutex>
 #include <system_error>
 
 #include "snowmelt/duration.h"
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
+#include "snowmelt/stoppable_pause.h"
 #include "snowmelt/storage/durable_file.h"
 
 namespace snowmelt {
@@ -31,15 +30,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kFirstPause{10};
 constexpr std::chrono::milliseconds kLongestPause{1'000};
-
-// False once `stop` is requested.
-bool pause(std::chrono::milliseconds time, const std::stop_token& stop) {
-  std::mutex mutex;
-  std::condition_variable_any nobody;
-  std::unique_lock lock(mutex);
-  nobody.wait_for(lock, stop, time, [] { return false; });
-  return !stop.stop_requested();
-}
 
 bool is_denied(int error) { return error == EACCES || error == EPERM || error == EROFS; }
 
@@ -90,6 +80,7 @@ int DirectoryLock::try_lock(int operation) const {
 
 void DirectoryLock::lock(int operation, const LockWait& wait) const {
   const auto deadline = Clock::now() + wait.most;
+  WaitingNote note(wait.note);
   auto time = kFirstPause;
   for (bool first = true;; first = false) {
     const int error = try_lock(operation);
@@ -107,8 +98,9 @@ void DirectoryLock::lock(int operation, const LockWait& wait) const {
            .hint = fmt::format("give it {}time with --wait 10m ([postgres] wait), or set export.directory to another one",
                                waited.empty() ? "" : "more ")});
     }
+    note.set("waiting for " + who);
     if (first) log(LogLevel::warning, "{}: waiting for {} (up to {})", directory_.string(), who, duration_text(wait.most));
-    if (!pause(std::min(time, left), wait.stop))
+    if (!pause_unless_stopped(std::min(time, left), wait.stop))
       throw Interrupted("export.stopped", "stopped while another run held the directory", {.where = directory_.string()});
     time = std::min(2 * time, kLongestPause);
   }

@@ -9,6 +9,7 @@
 
 #include "snowmelt/file_permissions.h"
 #include "snowmelt/open_file.h"
+#include "snowmelt/progress.h"
 
 namespace snowmelt {
 
@@ -16,6 +17,7 @@ namespace snowmelt {
 struct LockWait {
   std::chrono::milliseconds most{0};  // 0: not at all
   std::stop_token stop = {};          // ends the wait as Interrupted
+  ProgressNote* note = nullptr;       // says so in a display
 };
 
 // Held until destroyed; the kernel frees it when a process ends.
