@@ -43,12 +43,16 @@ class Loads:
     def __init__(self, directory: Path, export: Path, postgres: PrivatePostgres) -> None:
         self._directory, self._export, self._postgres, self._made = directory, export, postgres, 0
 
-    def start(self, mode: str, source: str = "SMALL", connections: int = 1, wait: str = "10m", extra: str = "") -> subprocess.Popen:
+    def start(
+        self, mode: str, source: str = "SMALL", connections: int = 1, wait: str = "10m", extra: str = ""
+    ) -> subprocess.Popen:
         self._made += 1
         directory = self._directory / str(self._made)
         directory.mkdir()
         project = Project(directory)
-        project.configure(postgres=self._postgres.uri, tables=[{"source": f"D.PUBLIC.{source}", "target": "public.t", "mode": mode}])
+        project.configure(
+            postgres=self._postgres.uri, tables=[{"source": f"D.PUBLIC.{source}", "target": "public.t", "mode": mode}]
+        )
         text = (directory / "snowmelt.toml").read_text()
         project.write(text.replace("[export]", f'wait = "{wait}"\nload_connections = {connections}\n{extra}\n[export]'))
         return project.start("import", "--json", "--directory", str(self._export))
@@ -75,7 +79,8 @@ def other(postgres: PrivatePostgres) -> Iterator[psycopg.Connection]:
 
 def waiting(database: psycopg.Connection, statement: str) -> None:
     """Until a session of ours waits for a lock with such a statement."""
-    sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and application_name = 'snowmelt' and query ilike %s"
+    waits = "wait_event_type = 'Lock' and application_name = 'snowmelt' and query ilike %s"
+    sql = f"select count(*) from pg_stat_activity where {waits}"
     until(lambda: database.execute(sql, (f"%{statement}%",)).fetchone()[0] > 0)
 
 
@@ -85,7 +90,7 @@ def waiting(database: psycopg.Connection, statement: str) -> None:
     [
         (
             "alter table t enable row level security; create policy mine on t using (a > 0)",
-            "select relrowsecurity, (select count(*) from pg_policy where polrelid = 't'::regclass) from pg_class where oid = 't'::regclass",
+            "select relrowsecurity, (select count(*) from pg_policy) from pg_class where oid = 't'::regclass",
         ),
         (
             "create function f() returns trigger language plpgsql as 'begin return new; end'; "
@@ -98,7 +103,10 @@ def waiting(database: psycopg.Connection, statement: str) -> None:
             "alter table t add audited_by text not null default 'me', add check (id >= 0)",
             "select min(audited_by), (select count(*) from pg_constraint where conrelid = 't'::regclass) from t",
         ),
-        ("grant select (id) on t to public", "select count(*) from pg_attribute where attrelid = 't'::regclass and attacl is not null"),
+        (
+            "grant select (id) on t to public",
+            "select count(*) from pg_attribute where attrelid = 't'::regclass and attacl is not null",
+        ),
     ],
 )
 def test_what_others_commit_while_a_replace_waits_stays(
@@ -137,7 +145,12 @@ def test_a_view_that_is_made_during_the_load_keeps_the_table(
 
 @pytest.mark.parametrize(("source", "connections"), [("SMALL", 1), ("BIG", 3)])
 def test_readers_go_on_during_a_whole_publish(
-    source: str, connections: int, loads: Loads, other: psycopg.Connection, postgres: PrivatePostgres, database: psycopg.Connection
+    source: str,
+    connections: int,
+    loads: Loads,
+    other: psycopg.Connection,
+    postgres: PrivatePostgres,
+    database: psycopg.Connection,
 ) -> None:
     database.execute("create table t (id bigint, a bigint); insert into t values (-7, 7)")
     other.execute("select * from t")
@@ -161,7 +174,9 @@ def test_readers_go_on_during_a_whole_publish(
 
 
 @pytest.mark.parametrize("mode", ["replace", "truncate", "append"])
-def test_no_wait_and_a_short_one_end_with_exit_12(mode: str, loads: Loads, other: psycopg.Connection, database: psycopg.Connection) -> None:
+def test_no_wait_and_a_short_one_end_with_exit_12(
+    mode: str, loads: Loads, other: psycopg.Connection, database: psycopg.Connection
+) -> None:
     database.execute("create table t (id bigint, a bigint); insert into t values (7, 7)")
     other.execute("lock table t in access exclusive mode" if mode == "append" else "update t set a = 1")
     for wait in ("0", "1s"):
@@ -204,7 +219,9 @@ def test_pairs_of_loads_with_changes_of_the_table_between(
         both = [loads.start(mode, source, connections) for mode in (first, second)]
         time.sleep(chance.random() * 0.2)  # any moment of the two is as good as another
         with psycopg.connect(postgres.uri, autocommit=True) as third:
-            third.execute(f"set lock_timeout = '60s'; alter table t add column c{pair} int default {pair}; create index on t (c{pair})")
+            third.execute(
+                f"set lock_timeout = '60s'; alter table t add column c{pair} int default {pair}; create index on t (c{pair})"
+            )
         done = [ended(process) for process in both]
         case = f"pair {pair}: {first} and {second}, {source}: {[d.code for d in done]} {[d.stderr[-300:] for d in done]}"
         assert {d.code for d in done} <= {0, 12}, case

@@ -1,5 +1,5 @@
-"""A role that may only make objects in `public` and in a schema of its own makes functions, operators and types by the names that our
-statements use: loading as a superuser runs none of them."""
+"""A role that may only make objects in `public` and in a schema of its own makes functions, operators and types by the names that
+our statements use: loading as a superuser runs none of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def trap(postgres: PrivatePostgres) -> None:
     """As mallory: whatever is called counts up a sequence, which no rollback takes back."""
     with psycopg.connect(postgres.uri, user="mallory", autocommit=True) as mallory:
         known = {
-            name for (name,) in mallory.execute("select distinct proname from pg_proc where pronamespace = 'pg_catalog'::regnamespace")
+            name
+            for (name,) in mallory.execute("select distinct proname from pg_proc where pronamespace = 'pg_catalog'::regnamespace")
         }
         functions = [name for name in names_in_our_sql() if name in known]
         assert len(functions) > 25, "the names are looked for in the wrong place"
@@ -45,8 +46,9 @@ def trap(postgres: PrivatePostgres) -> None:
         for schema in ("public", "mallory"):
             for name, arity in itertools.product(functions, (0, 1, 2)):
                 for types in itertools.product(ARGUMENTS if arity < 2 else ARGUMENTS[:5], repeat=arity):
+                    arguments = ", ".join("pg_catalog." + t for t in types)
                     statements.append(
-                        f'create function {schema}."{name}"({", ".join("pg_catalog." + t for t in types)}) returns pg_catalog.text '
+                        f'create function {schema}."{name}"({arguments}) returns pg_catalog.text '
                         f"language plpgsql as $$ {body.format('null')} $$"
                     )
             for number, (left, right) in enumerate(itertools.product(ARGUMENTS, repeat=2)):
@@ -87,7 +89,8 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = Project(tmp_path_factory.mktemp("exported"))
     with Sandbox("--data", data, "--chunk-max-rows", 50_000) as sandbox:
         project.configure(
-            snowflake=sandbox.connection_keys, tables=[{"source": f"D.PUBLIC.{name}", "target": name} for name in ("BIG", "SMALL")]
+            snowflake=sandbox.connection_keys,
+            tables=[{"source": f"D.PUBLIC.{name}", "target": name} for name in ("BIG", "SMALL")],
         )
         assert project.run("export").code == 0
     return project.export
@@ -95,15 +98,19 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hostile(postgres: PrivatePostgres, database: psycopg.Connection) -> Iterator[psycopg.Connection]:
-    database.execute("create role mallory login; create schema mallory authorization mallory; grant usage, create on schema public to mallory")
+    database.execute(
+        "create role mallory login; create schema mallory authorization mallory; grant usage, create on schema public to mallory"
+    )
     try:
         for name in ("big", "small"):
             # What a loader's own table has; made before the traps, as it would be.
             database.execute(
-                f"create table {name} (id bigint primary key, name text default lower('NONE'), x float8 check (x >= 0), y bigint, day date not null, "
-                "made timestamptz default now(), check (length(name) > 0))"
+                f"create table {name} (id bigint primary key, name text default lower('NONE'), x float8 check (x >= 0), "
+                "y bigint, day date not null, made timestamptz default now(), check (length(name) > 0))"
             )
-            database.execute(f"create index on {name} (lower(name)); create index on {name} (day) where id > 5 and name <> 'none'")
+            database.execute(
+                f"create index on {name} (lower(name)); create index on {name} (day) where id > 5 and name <> 'none'"
+            )
             database.execute(f"comment on table {name} is 'ours'; grant select on {name} to public")
         trap(postgres)
         yield database
@@ -144,11 +151,16 @@ def test_a_ledger_of_somebody_else_is_refused(
         database.execute("create table t (id bigint, name text, x float8, y bigint, day date)")
         with psycopg.connect(postgres.uri, user="mallory", autocommit=True) as mallory:
             mallory.execute(
-                "create table theirs.loaded_export (table_oid oid, export_id text, rows bigint, target text, files text, loaded_at "
-                "timestamptz default now(), primary key (table_oid, export_id))"
+                "create table theirs.loaded_export (table_oid oid, export_id text, rows bigint, target text, files text, "
+                "loaded_at timestamptz default now(), primary key (table_oid, export_id))"
             )
-            mallory.execute("create function theirs.grab() returns trigger language plpgsql as $$ begin execute 'alter role mallory superuser'; return new; end $$")
-            mallory.execute("create trigger grab before insert on theirs.loaded_export for each row execute function theirs.grab()")
+            mallory.execute(
+                "create function theirs.grab() returns trigger language plpgsql as "
+                "$$ begin execute 'alter role mallory superuser'; return new; end $$"
+            )
+            mallory.execute(
+                "create trigger grab before insert on theirs.loaded_export for each row execute function theirs.grab()"
+            )
             mallory.execute("grant all on schema theirs to public; grant all on theirs.loaded_export to public")
         project.configure(postgres=postgres.uri, tables=[{"source": "D.PUBLIC.SMALL", "target": "public.t", "mode": "append"}])
         project.write((project.directory / "snowmelt.toml").read_text().replace("[export]", 'ledger_schema = "theirs"\n[export]'))

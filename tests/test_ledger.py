@@ -56,7 +56,8 @@ def test_an_export_that_is_in_is_skipped_with_no_rows(load, database: psycopg.Co
 
 
 @pytest.mark.parametrize(
-    "change", ["truncate t", "drop table t; create table t (id bigint)", "alter table t rename to old; create table t (id bigint)"]
+    "change",
+    ["truncate t", "drop table t; create table t (id bigint)", "alter table t rename to old; create table t (id bigint)"],
 )
 def test_another_table_of_the_name_has_not_the_rows(change: str, load, database: psycopg.Connection) -> None:
     database.execute("create table t (id bigint)")
@@ -96,7 +97,9 @@ def test_a_rewritten_table_is_not_guessed_at(load, database: psycopg.Connection)
 
 
 def test_partitions_count(load, database: psycopg.Connection) -> None:
-    database.execute("create table t (id bigint) partition by range (id); create table t1 partition of t for values from (0) to (9999)")
+    database.execute(
+        "create table t (id bigint) partition by range (id); create table t1 partition of t for values from (0) to (9999)"
+    )
     assert load().code == 0
     database.execute("create table t2 partition of t for values from (9999) to (99999)")
     assert load().report["tables"][0]["status"] == "skipped"
@@ -152,8 +155,8 @@ def test_one_who_may_not_write_the_ledger_is_told_how(load, inserter: psycopg.Co
 
 def test_another_schema_for_it(load, database: psycopg.Connection) -> None:
     database.execute("create table t (id bigint)")
-    assert load(extra='ledger_schema = \'"Our Own"\'').code == 0
-    assert database.execute("select target, rows from \"Our Own\".loaded_export").fetchall() == [("public.t", ROWS)]
+    assert load(extra="ledger_schema = '\"Our Own\"'").code == 0
+    assert database.execute('select target, rows from "Our Own".loaded_export').fetchall() == [("public.t", ROWS)]
 
 
 @pytest.mark.parametrize("mode", ["create", "replace", "truncate", "append"])
@@ -176,7 +179,9 @@ def test_leftovers_are_swept_by_every_mode(mode: str, load, database: psycopg.Co
 
 
 def test_children_that_inherit_are_not_emptied(load, database: psycopg.Connection) -> None:
-    database.execute("create table t (id bigint); create table child () inherits (t); insert into child values (-1); insert into t values (-2)")
+    database.execute(
+        "create table t (id bigint); create table child () inherits (t); insert into child values (-1); insert into t values (-2)"
+    )
     for mode in ("truncate", "replace"):
         assert load(mode).code == 0
         assert database.execute("select count(*) from only t").fetchone() == (ROWS,)

@@ -109,8 +109,13 @@ def test_loads_through_a_pooler(
             expected = 2 * ROWS if load_mode == "append" else ROWS
             assert database.execute("select count(*) from big").fetchone() == (expected,)
             assert database.execute(locks).fetchone() == (0,), load_mode
-            assert database.execute("select relname from pg_class where relname like '%snowmelt\\_%' and relkind = 'r'").fetchall() == []
+            assert (
+                database.execute("select relname from pg_class where relname like '%snowmelt\\_%' and relkind = 'r'").fetchall()
+                == []
+            )
             # What the pooler gives to the next client is as it was.
             with psycopg.connect(uri, autocommit=True, prepare_threshold=None) as client:
-                settings = [client.execute(f"show {name}").fetchone()[0] for name in ("search_path", "lock_timeout", "statement_timeout")]
+                settings = [
+                    client.execute(f"show {name}").fetchone()[0] for name in ("search_path", "lock_timeout", "statement_timeout")
+                ]
             assert settings == ['"$user", public', "0", "0"], load_mode

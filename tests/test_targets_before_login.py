@@ -1,10 +1,9 @@
-"""A target that cannot be loaded is told before anybody is asked to sign in: the privilege, the object, the role and the remedy."""
+"""A target that cannot be loaded is told before anybody is asked to sign in: privilege, object, role and remedy."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pyarrow as pa
@@ -16,11 +15,14 @@ from snowmelt_sandbox.testing import Sandbox
 
 OBJECTS = """
 grant usage on schema public to public;
-create role readonly login; alter role readonly set default_transaction_read_only = on; grant create on schema public to readonly;
+create role readonly login; alter role readonly set default_transaction_read_only = on;
+grant create on schema public to readonly;
 create role nobody_in_public login;
-create table there (id bigint); create role reader login; grant select on there to reader; grant select, insert on there to readonly;
+create table there (id bigint); create role reader login; grant select on there to reader;
+grant select, insert on there to readonly;
 create role inserter login; grant insert on there to inserter;
-create role hidden login; create table secured (id bigint); alter table secured enable row level security; grant all on secured to hidden;
+create role hidden login; create table secured (id bigint); alter table secured enable row level security;
+grant all on secured to hidden;
 create schema inside; create table inside.t (id bigint); create role nousage login; grant all on inside.t to nousage;
 create role nopath login; alter role nopath set search_path = '';
 create table parent (id bigint primary key); create table child (id bigint references parent);
@@ -50,7 +52,7 @@ def targets(database: psycopg.Connection) -> Iterator[psycopg.Connection]:
 
 
 CASES = [
-    ("readonly", {"target": "public.new"}, ["read-only", 'role readonly', "default_transaction_read_only"]),
+    ("readonly", {"target": "public.new"}, ["read-only", "role readonly", "default_transaction_read_only"]),
     ("readonly", {"target": "public.there", "mode": "append"}, ["read-only"]),
     ("nobody_in_public", {"target": "public.new"}, ['grant create on schema "public" to "nobody_in_public"']),
     ("reader", {"target": "public.there", "mode": "append"}, ['grant insert on table "public"."there" to "reader"']),
@@ -68,7 +70,13 @@ CASES = [
 
 @pytest.mark.parametrize(("role", "table", "texts"), CASES)
 def test_refused_with_the_remedy_and_no_login(
-    role: str, table: dict, texts: list[str], project: Project, server: Sandbox, postgres: PrivatePostgres, targets: psycopg.Connection
+    role: str,
+    table: dict,
+    texts: list[str],
+    project: Project,
+    server: Sandbox,
+    postgres: PrivatePostgres,
+    targets: psycopg.Connection,
 ) -> None:
     uri = postgres.uri.replace("postgres@", f"{role}@")
     project.configure(snowflake=server.connection_keys, postgres=uri, tables=[{"source": "D.PUBLIC.T", **table}])
@@ -85,7 +93,9 @@ def test_the_remedy_works(project: Project, server: Sandbox, postgres: PrivatePo
     for role, mode in (("reader", "append"), ("inserter", "truncate"), ("nobody_in_public", "create")):
         target = "public.new" if mode == "create" else "public.there"
         uri = postgres.uri.replace("postgres@", f"{role}@")
-        project.configure(snowflake=server.connection_keys, postgres=uri, tables=[{"source": "D.PUBLIC.T", "target": target, "mode": mode}])
+        project.configure(
+            snowflake=server.connection_keys, postgres=uri, tables=[{"source": "D.PUBLIC.T", "target": target, "mode": mode}]
+        )
         for _ in range(3):
             outcome = project.run("run", "--json")
             if outcome.code == 0:
@@ -98,7 +108,11 @@ def test_the_right_to_insert_is_enough_to_append(
     project: Project, server: Sandbox, postgres: PrivatePostgres, targets: psycopg.Connection
 ) -> None:
     uri = postgres.uri.replace("postgres@", "inserter@")
-    project.configure(snowflake=server.connection_keys, postgres=uri, tables=[{"source": "D.PUBLIC.T", "target": "public.there", "mode": "append"}])
+    project.configure(
+        snowflake=server.connection_keys,
+        postgres=uri,
+        tables=[{"source": "D.PUBLIC.T", "target": "public.there", "mode": "append"}],
+    )
     outcome = project.run("run", "--json")
     assert outcome.code == 0, outcome.stderr
     assert targets.execute("select count(*) from there").fetchone() == (5,)
@@ -107,7 +121,9 @@ def test_the_right_to_insert_is_enough_to_append(
 def test_a_schema_is_made_when_that_is_asked_for(
     project: Project, server: Sandbox, postgres: PrivatePostgres, targets: psycopg.Connection
 ) -> None:
-    project.configure(snowflake=server.connection_keys, postgres=postgres.uri, tables=[{"source": "D.PUBLIC.T", "target": "fresh.t"}])
+    project.configure(
+        snowflake=server.connection_keys, postgres=postgres.uri, tables=[{"source": "D.PUBLIC.T", "target": "fresh.t"}]
+    )
     project.write((project.directory / "snowmelt.toml").read_text().replace("[export]", "create_schema = true\n[export]"))
     assert project.run("run", "--json").code == 0
     assert targets.execute("select count(*) from fresh.t").fetchone() == (5,)
@@ -120,7 +136,9 @@ def test_a_standby(project: Project, server: Sandbox) -> None:
         signal.touch()
         os.chmod(signal, 0o644)
         standby.start_server()
-        project.configure(snowflake=server.connection_keys, postgres=standby.uri, tables=[{"source": "D.PUBLIC.T", "target": "public.t"}])
+        project.configure(
+            snowflake=server.connection_keys, postgres=standby.uri, tables=[{"source": "D.PUBLIC.T", "target": "public.t"}]
+        )
         outcome = project.run("run", "--json")
     assert outcome.code == 8
     assert outcome.report["logins"] == 0
@@ -133,9 +151,13 @@ def test_a_trigger_that_skips_rows_is_named(
 ) -> None:
     targets.execute(
         "create table t (id bigint); create function skip() returns trigger language plpgsql as 'begin return null; end'; "
-        "create trigger \"No rows\" before insert on t for each row execute function skip()"
+        'create trigger "No rows" before insert on t for each row execute function skip()'
     )
-    project.configure(snowflake=server.connection_keys, postgres=postgres.uri, tables=[{"source": "D.PUBLIC.T", "target": "public.t", "mode": "append"}])
+    project.configure(
+        snowflake=server.connection_keys,
+        postgres=postgres.uri,
+        tables=[{"source": "D.PUBLIC.T", "target": "public.t", "mode": "append"}],
+    )
     outcome = project.run("run")
     assert outcome.code == 8
     assert 'trigger "No rows" left out 5 of 5 rows' in outcome.stderr

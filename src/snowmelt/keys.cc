@@ -13,8 +13,8 @@
 
 #include "snowmelt/duration.h"
 #include "snowmelt/error.h"
-#include "snowmelt/nearest_word.h"
 #include "snowmelt/names.h"
+#include "snowmelt/nearest_word.h"
 #include "snowmelt/postgres_type.h"
 
 namespace snowmelt {

@@ -57,8 +57,8 @@ class PostgresConnection : public Connection {
 // Opens one connection as the configuration says: libpq's own rules for URI, service, PG* and .pgpass; UTF-8 client encoding.
 std::shared_ptr<PostgresConnection> open_postgres(const PostgresConfig& config);
 
-// The same, with a transaction begun, all within `limit`: through a pooler an open connection says nothing of a free server behind
-// it. Null where no server answered in time; what else goes wrong is thrown.
+// The same, with a transaction begun, all within `limit`: through a pooler an open connection says nothing of a free server
+// behind it. Null where no server answered in time; what else goes wrong is thrown.
 std::shared_ptr<PostgresConnection> open_postgres_transaction(const PostgresConfig& config, std::chrono::milliseconds limit);
 
 // "name" quoted for PostgreSQL; a NUL inside is a ValueError.

@@ -10,8 +10,8 @@ namespace snowmelt {
 
 using PostgresDeadline = std::chrono::steady_clock::time_point;
 
-// Throws ConfigurationError, AuthenticationError or ConnectionError (code postgres.not_reached where time ran out). connect_timeout
-// counts; `latest` ends it before that.
+// Throws ConfigurationError, AuthenticationError or ConnectionError (code postgres.not_reached where time ran out).
+// connect_timeout counts; `latest` ends it before that.
 PgConnectionHandle connect_postgres(const PostgresConfig& config, PostgresDeadline latest = PostgresDeadline::max());
 
 // True for a host that is reached without leaving the machine: a socket path, an empty host, localhost, a loopback address.

@@ -163,9 +163,9 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   const std::string statement = statement_of(table);
   job.directory = export_directory(options.directory, job.table);
   make_directories(job.directory, options.permissions);
-  job.lock = DirectoryLock::exclusive(job.directory, options.permissions, {.most = options.wait,
-                                                                        .stop = options.stop,
-                                                                        .note = options.progress != nullptr ? &options.progress->waiting : nullptr});
+  job.lock = DirectoryLock::exclusive(
+      job.directory, options.permissions,
+      {.most = options.wait, .stop = options.stop, .note = options.progress != nullptr ? &options.progress->waiting : nullptr});
   sweep_parts(job.directory);
   job.writer.permissions = options.permissions;
   job.part_size = options.part_size;

@@ -21,9 +21,10 @@ struct LedgerTable {
 
 // `files` are the table's storage files ("oid:filenode", of every partition): TRUNCATE gives a table new ones.
 constexpr std::array kOurTables{
-    LedgerTable{kLoads, "table_oid oid, export_id text, rows bigint, target text, files text, loaded_at timestamp with time zone",
-                "(table_oid oid not null, export_id text not null, rows bigint not null, target text not null, files text not null, "
-                "loaded_at timestamptz not null default pg_catalog.now(), primary key (table_oid, export_id))"},
+    LedgerTable{
+        kLoads, "table_oid oid, export_id text, rows bigint, target text, files text, loaded_at timestamp with time zone",
+        "(table_oid oid not null, export_id text not null, rows bigint not null, target text not null, files text not null, "
+        "loaded_at timestamptz not null default pg_catalog.now(), primary key (table_oid, export_id))"},
     LedgerTable{kMade, "table_oid oid, target text, made_at timestamp with time zone",
                 "(table_oid oid primary key, target text not null, made_at timestamptz not null default pg_catalog.now())"}};
 
@@ -58,7 +59,8 @@ from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 
 
 // Tables that were dropped. Another load that is at the same rows is not waited for.
 constexpr const char* kForgetGone =
-    "delete from {0} where ctid in (select l.ctid from {0} l where not exists (select from pg_class c where c.oid = l.table_oid) for "
+    "delete from {0} where ctid in (select l.ctid from {0} l where not exists (select from pg_class c where c.oid = l.table_oid) "
+    "for "
     "update skip locked)";
 
 std::string current_role(LoadSession& session) { return only_value(session.ours("select current_user")); }
@@ -87,8 +89,9 @@ void LoadLedger::look() {
     if (only_value(session_.ours("select has_database_privilege(current_database(), 'create')")) == "t")
       return set(Problem::missing, "");
     const std::string role = current_role(session_);
-    return set(Problem::forbidden, fmt::format("role {} may not make schema {}; an administrator can: create schema {} authorization {}",
-                                               quote_identifier(role), quoted_, quoted_, quote_identifier(role)));
+    return set(Problem::forbidden,
+               fmt::format("role {} may not make schema {}; an administrator can: create schema {} authorization {}",
+                           quote_identifier(role), quoted_, quoted_, quote_identifier(role)));
   }
   const Row& facts = schema.rows[0];
   if (*facts[1] != "t")
@@ -112,11 +115,11 @@ void LoadLedger::look() {
   if (complete ? may_write : may_use && may_make) return set(complete ? Problem::none : Problem::missing, "");
   const std::string role = quote_identifier(current_role(session_));
   const std::string grant = fmt::format("grant usage{} on schema {} to {}", complete ? "" : ", create", quoted_, role);
-  set(Problem::forbidden,
-      fmt::format("role {} may not {} snowmelt's tables in schema {}; its owner can: {}{}", role, complete ? "write" : "make", quoted_,
-                  grant,
-                  complete ? fmt::format("; grant select, insert, update, delete on {}, {} to {}", table(kLoads), table(kMade), role)
-                           : ""));
+  set(Problem::forbidden, fmt::format("role {} may not {} snowmelt's tables in schema {}; its owner can: {}{}", role,
+                                      complete ? "write" : "make", quoted_, grant,
+                                      complete ? fmt::format("; grant select, insert, update, delete on {}, {} to {}",
+                                                             table(kLoads), table(kMade), role)
+                                               : ""));
 }
 
 void LoadLedger::make() {
@@ -128,18 +131,20 @@ void LoadLedger::make() {
   // IF NOT EXISTS asks for the right to make schemas even where there is nothing to make.
   if (session_.ours("select from pg_namespace where nspname = $1", {schema_}).rows.empty())
     session_.ours("create schema " + quoted_);
-  for (const LedgerTable& ours : kOurTables) session_.ours(fmt::format("create table if not exists {} {}", table(ours.name), ours.ddl));
+  for (const LedgerTable& ours : kOurTables)
+    session_.ours(fmt::format("create table if not exists {} {}", table(ours.name), ours.ddl));
   session_.ours(fmt::format("comment on table {} is 'snowmelt: the exports that append added to a table'", table(kLoads)));
   session_.ours(fmt::format("comment on table {} is 'snowmelt: the tables it made'", table(kMade)));
   look();
 }
 
 void LoadLedger::throw_foreign(const std::string& display_name) const {
-  throw PostgresError("load.foreign_ledger",
-                      fmt::format("the ledger is not this role's to use: {}, which is neither this role, nor one that it is a member "
-                                  "of, nor a superuser, or it was changed",
-                                  reason_),
-                      {.where = display_name, .hint = "set [postgres] ledger_schema to a schema of your own, or drop what is there"});
+  throw PostgresError(
+      "load.foreign_ledger",
+      fmt::format("the ledger is not this role's to use: {}, which is neither this role, nor one that it is a member "
+                  "of, nor a superuser, or it was changed",
+                  reason_),
+      {.where = display_name, .hint = "set [postgres] ledger_schema to a schema of your own, or drop what is there"});
 }
 
 // Leaves of the table with their storage files.
@@ -155,9 +160,10 @@ where c.relkind = 'r')",
 std::optional<std::string> LoadLedger::loaded_of(const std::string& oid, const std::vector<std::string>& export_ids,
                                                  const std::string& display_name) {
   const auto found = session_.ours(
-      fmt::format("select export_id, string_to_array(files, ',') <@ string_to_array($3, ','), to_char(loaded_at, 'YYYY-MM-DD HH24:MI') "
-                  "from {} where table_oid = $1::oid and export_id = any (string_to_array($2, ',')) order by loaded_at desc limit 1",
-                  table(kLoads)),
+      fmt::format(
+          "select export_id, string_to_array(files, ',') <@ string_to_array($3, ','), to_char(loaded_at, 'YYYY-MM-DD HH24:MI') "
+          "from {} where table_oid = $1::oid and export_id = any (string_to_array($2, ',')) order by loaded_at desc limit 1",
+          table(kLoads)),
       {oid, fmt::format("{}", fmt::join(export_ids, ",")), files_of(oid)});
   if (found.rows.empty()) return std::nullopt;
   const Row& row = found.rows[0];
@@ -175,9 +181,10 @@ std::optional<std::string> LoadLedger::loaded_of(const std::string& oid, const s
   }
   throw PostgresError(
       "load.table_rewritten",
-      fmt::format("export {} was added on {}, and since then somebody has emptied or rewritten the table (truncate, vacuum full, alter "
-                  "table, …): whether its rows are still there cannot be told",
-                  *row[0], *row[2]),
+      fmt::format(
+          "export {} was added on {}, and since then somebody has emptied or rewritten the table (truncate, vacuum full, alter "
+          "table, …): whether its rows are still there cannot be told",
+          *row[0], *row[2]),
       {.where = display_name,
        .hint = fmt::format("look at the table; to add the rows again: delete from {} where export_id in ({})", table(kLoads),
                            quote_literal(*row[0]))});

@@ -12,12 +12,12 @@ namespace snowmelt {
 
 class LoadLedger {
  public:
-  // Looks whether the ledger can be used: its schema and tables are there, belong to the current role, a role it is a member of, or
-  // a superuser, are what we made, and may be read and written. Where not, reason() says why.
+  // Looks whether the ledger can be used: its schema and tables are there, belong to the current role, a role it is a member of,
+  // or a superuser, are what we made, and may be read and written. Where not, reason() says why.
   explicit LoadLedger(LoadSession& session);
 
-  // Makes what is missing where the role may. In the transaction that is open: best a short one of its own, for another first load
-  // waits for its end.
+  // Makes what is missing where the role may. In the transaction that is open: best a short one of its own, for another first
+  // load waits for its end.
   void make();
 
   bool usable() const { return problem_ == Problem::none; }

@@ -93,11 +93,13 @@ void TableLoad::find() {
 
 void TableLoad::refuse_or_accept() const {
   if (exists() && mode_ == LoadMode::create) {
-    throw PostgresError(
-        "postgres.table_exists",
-        target_.kind == 'r' || target_.kind == 'p' ? "the table exists already"
-                                     : fmt::format("{} of that name exists already", kind_name(target_.kind)),
-        {.where = target_.display, .hint = "set mode = \"replace\", \"truncate\" or \"append\", or drop it", .sqlstate = "42P07"});
+    throw PostgresError("postgres.table_exists",
+                        target_.kind == 'r' || target_.kind == 'p'
+                            ? "the table exists already"
+                            : fmt::format("{} of that name exists already", kind_name(target_.kind)),
+                        {.where = target_.display,
+                         .hint = "set mode = \"replace\", \"truncate\" or \"append\", or drop it",
+                         .sqlstate = "42P07"});
   }
   if (!exists() && (mode_ == LoadMode::truncate || mode_ == LoadMode::append)) {
     throw PostgresError("postgres.table_missing",
@@ -259,12 +261,12 @@ std::unique_ptr<StagingTable> TableLoad::stage(std::shared_ptr<PostgresConnectio
 // Snowflake does not enforce its keys: the data stays when they do not hold.
 void TableLoad::add_primary_key(const std::vector<std::string>& columns) {
   try {
-    session_.attempt([&] {
-      session_.users(fmt::format("alter table {} add primary key ({})", target_.qualified, quoted_list(columns)));
-    });
+    session_.attempt(
+        [&] { session_.users(fmt::format("alter table {} add primary key ({})", target_.qualified, quoted_list(columns))); });
   } catch (const PostgresError& error) {
     if (error.connection_lost() || session_.waiter().stop.stop_requested()) throw;
-    log(LogLevel::warning, "{}: the table has no primary key ({}): {}", target_.display, fmt::join(columns, ", "), error.message());
+    log(LogLevel::warning, "{}: the table has no primary key ({}): {}", target_.display, fmt::join(columns, ", "),
+        error.message());
   }
 }
 
@@ -306,9 +308,8 @@ std::optional<std::string> TableLoad::prepare(const std::vector<NewColumn>& new_
 
 void TableLoad::name_staging_table() {
   try {
-    session_.attempt([&] {
-      session_.ours(fmt::format("alter table {} rename to {}", staging_, quote_identifier(target_.table)));
-    });
+    session_.attempt(
+        [&] { session_.ours(fmt::format("alter table {} rename to {}", staging_, quote_identifier(target_.table))); });
   } catch (const PostgresError& error) {
     if (error.code() != "postgres.table_exists") throw;
     const char* overtaken = "another session made the table while its rows were loaded; nothing was loaded";

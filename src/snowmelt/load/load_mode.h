@@ -34,10 +34,10 @@ class TableLoad {
 
   // No other load of the target goes on until the transaction ends; waits for one that does. Drops what dead loads have left.
   void take_turn();
-  // Locks the table, if there is one, for what the mode does, and then looks: what is decided from now on holds to the end. Readers go
-  // on, but under truncate, and under a replace that has to empty the table itself: those hold ACCESS EXCLUSIVE for the whole load.
-  // `companion` is the connection that will make the staging table: it holds ACCESS SHARE before we lock, since a third session
-  // that queues between the two would stop both.
+  // Locks the table, if there is one, for what the mode does, and then looks: what is decided from now on holds to the end.
+  // Readers go on, but under truncate, and under a replace that has to empty the table itself: those hold ACCESS EXCLUSIVE for
+  // the whole load. `companion` is the connection that will make the staging table: it holds ACCESS SHARE before we lock, since a
+  // third session that queues between the two would stop both.
   void lock(PostgresConnection* companion = nullptr);
 
   // After look() or lock(). False: the caller plans the table with plan_new_table().
@@ -49,8 +49,8 @@ class TableLoad {
   // What extensions call their types here.
   ExtensionTypes extension_types();
 
-  // append only, after lock(): whether this export is in the target already. Without a ledger that can be used it is false, with a
-  // warning; a ledger of somebody else is refused.
+  // append only, after lock(): whether this export is in the target already. Without a ledger that can be used it is false, with
+  // a warning; a ledger of somebody else is refused.
   bool already_loaded(const std::string& export_id);
   // The newest of these exports (plain words without commas) that the ledger has for the target.
   std::optional<std::string> loaded_of(const std::vector<std::string>& export_ids);
@@ -63,8 +63,8 @@ class TableLoad {
   // Whether several connections may fill a staging table that takes the target's place at the end: the target is new, or is
   // replaced and plain. The other modes are for one transaction. Before lock() it is a guess.
   bool can_stage();
-  // Instead of prepare(): the staging table is made and committed by `side`, which reads the target's shape. Fills `copy` with the
-  // statement for copy_in() of every connection.
+  // Instead of prepare(): the staging table is made and committed by `side`, which reads the target's shape. Fills `copy` with
+  // the statement for copy_in() of every connection.
   std::unique_ptr<StagingTable> stage(std::shared_ptr<PostgresConnection> side, const std::vector<NewColumn>& new_table,
                                       const std::vector<std::string>& columns, std::string& copy);
 

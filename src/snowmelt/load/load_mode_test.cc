@@ -29,7 +29,8 @@ class Modes : public ::testing::Test {
   void TearDown() override {
     if (!connection_) return;
     connection_->rollback();
-    for (const char* schema : {"modes", "\"New One\"", "snowmelt"}) see(std::string("drop schema if exists ") + schema + " cascade");
+    for (const char* schema : {"modes", "\"New One\"", "snowmelt"})
+      see(std::string("drop schema if exists ") + schema + " cascade");
     for (const std::string& role : roles_) see("drop owned by " + role), see("drop role " + role);
   }
 

@@ -55,8 +55,9 @@ void LoadSession::attempt(const std::function<void()>& work) {
 
 void LoadSession::lift_timeouts() {
   timeouts_ = connection_
-                  .execute("select pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout'), "
-                           "pg_catalog.current_setting('idle_in_transaction_session_timeout')")
+                  .execute(
+                      "select pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout'), "
+                      "pg_catalog.current_setting('idle_in_transaction_session_timeout')")
                   .rows.at(0);
   snowmelt::lift_timeouts(connection_);
 }

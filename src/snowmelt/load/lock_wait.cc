@@ -22,9 +22,11 @@ constexpr milliseconds kPause{500};
 constexpr milliseconds kFirstAttempt{500};
 
 constexpr const char* kSomebody =
-    "select l.pid, a.application_name, a.usename, pg_catalog.to_char(coalesce(a.xact_start, a.backend_start), 'YYYY-MM-DD HH24:MI:SS OF'), "
+    "select l.pid, a.application_name, a.usename, pg_catalog.to_char(coalesce(a.xact_start, a.backend_start), 'YYYY-MM-DD "
+    "HH24:MI:SS OF'), "
     "a.state from pg_locks l left join pg_stat_activity a on a.pid = l.pid "
-    "where l.granted and l.pid is distinct from pg_backend_pid() and l.database = (select d.oid from pg_database d where d.datname = "
+    "where l.granted and l.pid is distinct from pg_backend_pid() and l.database = (select d.oid from pg_database d where "
+    "d.datname = "
     "current_database()) and ";
 
 struct LockRequest {
@@ -124,11 +126,12 @@ void wait_for_lock(LoadSession& session, const std::string& display_name, const 
     throw_if_stopped(session, display_name);
     const std::string holders = holders_of(session, request);
     if (Clock::now() - begun >= limit) {
-      throw LockedError("load.locked",
-                        fmt::format("{} could not be had within {}: {}", request.what, duration_text(limit),
-                                    holders.empty() ? "others had it in turn" : "it is held by " + holders),
-                        {.where = display_name,
-                         .hint = "wait for its end and run again, end that session, or wait longer: --wait 1h, or [postgres] wait"});
+      throw LockedError(
+          "load.locked",
+          fmt::format("{} could not be had within {}: {}", request.what, duration_text(limit),
+                      holders.empty() ? "others had it in turn" : "it is held by " + holders),
+          {.where = display_name,
+           .hint = "wait for its end and run again, end that session, or wait longer: --wait 1h, or [postgres] wait"});
     }
     if (!holders.empty() && holders != told) {
       log(LogLevel::warning, "{}: waiting for {}, held by {}", display_name, request.what, holders);
@@ -181,15 +184,16 @@ void take_turn(LoadSession& session, const std::string& display_name) {
 
 void lock_table(LoadSession& session, const std::string& qualified, const std::string& oid, const std::string& display_name,
                 TableLock mode, PostgresConnection* companion) {
-  wait_for_lock(session, display_name,
-                {.sql = fmt::format("lock table only {} in {} mode", qualified, mode_words(mode)),
-                 .parameters = {},
-                 .what = "the lock of " + display_name,
-                 .holders = fmt::format("l.locktype = 'relation' and l.relation = $1::oid and l.mode in ({})", conflicting_modes(mode)),
-                 .holders_parameter = oid,
-                 .at_least = session.settings().publish_lock_timeout,
-                 .companion = companion,
-                 .companion_sql = fmt::format("lock table only {} in access share mode", qualified)});
+  wait_for_lock(
+      session, display_name,
+      {.sql = fmt::format("lock table only {} in {} mode", qualified, mode_words(mode)),
+       .parameters = {},
+       .what = "the lock of " + display_name,
+       .holders = fmt::format("l.locktype = 'relation' and l.relation = $1::oid and l.mode in ({})", conflicting_modes(mode)),
+       .holders_parameter = oid,
+       .at_least = session.settings().publish_lock_timeout,
+       .companion = companion,
+       .companion_sql = fmt::format("lock table only {} in access share mode", qualified)});
 }
 
 }  // namespace snowmelt

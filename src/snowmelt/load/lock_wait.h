@@ -22,8 +22,8 @@ void take_turn(LoadSession& session, const std::string& display_name);
 
 // `qualified` is quoted. Attempts of at most settings().publish_lock_timeout, so that readers stand behind a waiting
 // ACCESS EXCLUSIVE no longer; between them they are let through. Throws LockedError after settings().wait.
-// `companion`: another connection with an open transaction that reads the table meanwhile. It holds ACCESS SHARE before we lock: a
-// third session that queued between the two would wait for us, and the companion for it.
+// `companion`: another connection with an open transaction that reads the table meanwhile. It holds ACCESS SHARE before we lock:
+// a third session that queued between the two would wait for us, and the companion for it.
 void lock_table(LoadSession& session, const std::string& qualified, const std::string& oid, const std::string& display_name,
                 TableLock mode, PostgresConnection* companion = nullptr);
 

@@ -120,7 +120,8 @@ class Load {
   }
 
   // The statement for COPY, and the columns it is for. A table that exists is compared first; one that does not is made first.
-  std::string prepare(TableLoad& table, const BatchAdapter& adapter, const Connections& others, std::vector<std::string>& columns) {
+  std::string prepare(TableLoad& table, const BatchAdapter& adapter, const Connections& others,
+                      std::vector<std::string>& columns) {
     for (;;) {
       std::vector<NewColumn> planned;
       if (table.exists()) {

@@ -33,8 +33,8 @@ where n.nspname = $1 and c.relkind = 'r' and obj_description(c.oid, 'pg_class') 
   for (const Row& row : session.ours(kLeftovers, {target.schema, mark_of(target)}).rows) {
     const std::string leftover = qualify(target.schema, *row[0]);
     const auto warn = [&](const std::string& why) {
-      log(LogLevel::warning, "{}: {} is left of a load that was killed, and {}; its owner can: drop table {}", target.display, leftover,
-          why, leftover);
+      log(LogLevel::warning, "{}: {} is left of a load that was killed, and {}; its owner can: drop table {}", target.display,
+          leftover, why, leftover);
     };
     if (*row[1] != "t") {
       warn("belongs to role " + quote_identifier(*row[2]));

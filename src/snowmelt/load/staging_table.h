@@ -18,9 +18,10 @@ void sweep_leftovers(LoadSession& session, const TargetName& target);
 
 class StagingTable {
  public:
-  // `ddl` makes "<schema>.<name>" on `side`, whose transaction is committed. The load that makes it holds the target's turn until it
-  // is published or discarded.
-  StagingTable(std::shared_ptr<PostgresConnection> side, const TargetName& target, const std::string& name, const std::string& ddl);
+  // `ddl` makes "<schema>.<name>" on `side`, whose transaction is committed. The load that makes it holds the target's turn until
+  // it is published or discarded.
+  StagingTable(std::shared_ptr<PostgresConnection> side, const TargetName& target, const std::string& name,
+               const std::string& ddl);
   StagingTable(const StagingTable&) = delete;
   StagingTable& operator=(const StagingTable&) = delete;
 

@@ -83,13 +83,14 @@ std::unique_ptr<TableSwap> TableSwap::plan(LoadSession& session, const TargetNam
   std::unique_ptr<TableSwap> swap(new TableSwap(session, target));
   for (const Row& row : session.ours(kIndexes, {target.oid, target.schema, target.table}).rows) {
     if (*row[5] != "t") return nullptr;
-    swap->indexes_.push_back({.oid = *row[0],
-                              .name = *row[1],
-                              .temporary_name = with_suffix(target.table, fmt::format("{}_{}", swap->suffix_, swap->indexes_.size())),
-                              .prefix = *row[4],
-                              .unique = *row[2] == "t",
-                              .constraint = *row[3] == "t",
-                              .comment = *row[6]});
+    swap->indexes_.push_back(
+        {.oid = *row[0],
+         .name = *row[1],
+         .temporary_name = with_suffix(target.table, fmt::format("{}_{}", swap->suffix_, swap->indexes_.size())),
+         .prefix = *row[4],
+         .unique = *row[2] == "t",
+         .constraint = *row[3] == "t",
+         .comment = *row[6]});
   }
   return swap;
 }
@@ -109,7 +110,8 @@ void TableSwap::build_indexes() {
       session_.users(fmt::format("alter table {} add constraint {} {}", staging_, name, definition));
       continue;
     }
-    const std::string definition = only_value(session_.users("select pg_catalog.pg_get_indexdef($1::pg_catalog.oid)", {index.oid}));
+    const std::string definition =
+        only_value(session_.users("select pg_catalog.pg_get_indexdef($1::pg_catalog.oid)", {index.oid}));
     if (!definition.starts_with(index.prefix))
       throw PostgresError("postgres.index_changed", fmt::format("index {} was changed while the table was loaded", index.name),
                           {.where = target_.display, .hint = "run again"});
@@ -120,7 +122,8 @@ void TableSwap::build_indexes() {
 
 void TableSwap::restore_owner_and_grants() {
   const auto facts = session_.ours(
-      "select pg_get_userbyid(relowner), current_user, relacl is not null, obj_description(oid, 'pg_class') from pg_class where oid = "
+      "select pg_get_userbyid(relowner), current_user, relacl is not null, obj_description(oid, 'pg_class') from pg_class where "
+      "oid = "
       "$1::oid",
       {target_.oid});
   const Row& row = facts.rows.at(0);
@@ -170,19 +173,22 @@ void TableSwap::take_the_place() {
 
 // The lock against writers lets a session make a view or a function over the table, and change its column grants.
 void TableSwap::fill_in_place(int64_t rows) {
-  log(LogLevel::info, "{}: something was made that hangs on the table while it was loaded; the table stays and takes the rows over",
+  log(LogLevel::info,
+      "{}: something was made that hangs on the table while it was loaded; the table stays and takes the rows over",
       target_.display);
-  const std::string columns = only_value(session_.ours(
-      "select coalesce(string_agg(quote_ident(attname), ', ' order by attnum), '') from pg_attribute where attrelid = $1::oid and attnum "
-      "> 0 and not attisdropped and attgenerated = ''",
-      {target_.oid}));
+  const std::string columns =
+      only_value(session_.ours("select coalesce(string_agg(quote_ident(attname), ', ' order by attnum), '') from pg_attribute "
+                               "where attrelid = $1::oid and attnum "
+                               "> 0 and not attisdropped and attgenerated = ''",
+                               {target_.oid}));
   session_.users("truncate only " + target_.qualified);
   const auto moved =
       session_.users(fmt::format("insert into {} ({}) select {} from {}", target_.qualified, columns, columns, staging_));
   if (moved.affected != rows)
-    throw VerificationError("load.rows_differ",
-                            fmt::format("{} of {} rows came over from the staging table; nothing was loaded", moved.affected, rows),
-                            {.where = target_.display, .hint = "run again"});
+    throw VerificationError(
+        "load.rows_differ",
+        fmt::format("{} of {} rows came over from the staging table; nothing was loaded", moved.affected, rows),
+        {.where = target_.display, .hint = "run again"});
   session_.ours("drop table " + staging_);
 }
 

@@ -14,8 +14,8 @@ namespace snowmelt {
 class TableSwap {
  public:
   // Null where something hangs on the table that a new one would not have: a view, a foreign key, a trigger, a policy, a
-  // publication, column grants, a sequence, … Then the caller empties the table itself. What is seen holds as long as the table is
-  // locked SHARE ROW EXCLUSIVE, but for views, functions and grants, which publish() looks at again.
+  // publication, column grants, a sequence, … Then the caller empties the table itself. What is seen holds as long as the table
+  // is locked SHARE ROW EXCLUSIVE, but for views, functions and grants, which publish() looks at again.
   static std::unique_ptr<TableSwap> plan(LoadSession& session, const TargetName& target);
 
   // "create table … (like …)" of the staging table.
@@ -23,9 +23,9 @@ class TableSwap {
   const std::string& staging_name() const { return staging_name_; }
   const std::string& staging() const { return staging_; }  // quoted and qualified
 
-  // Builds the indexes after the data, locks the old table against readers too, drops it, takes its name. Readers stand behind the
-  // waiting lock for settings().publish_lock_timeout at a time. Where something has come to hang on the table meanwhile, it keeps
-  // its place and takes the `rows` rows over. Returns the oid that the target then has.
+  // Builds the indexes after the data, locks the old table against readers too, drops it, takes its name. Readers stand behind
+  // the waiting lock for settings().publish_lock_timeout at a time. Where something has come to hang on the table meanwhile, it
+  // keeps its place and takes the `rows` rows over. Returns the oid that the target then has.
   std::string publish(int64_t rows);
 
  private:

@@ -17,8 +17,8 @@ namespace snowmelt {
 
 class TargetCheck {
  public:
-  // Looks at the target in a transaction that is rolled back. Throws PostgresError as TableLoad::look() does (create on an existing
-  // table, a missing privilege, …), and for append where the ledger is somebody else's.
+  // Looks at the target in a transaction that is rolled back. Throws PostgresError as TableLoad::look() does (create on an
+  // existing table, a missing privilege, …), and for append where the ledger is somebody else's.
   TargetCheck(PostgresConnection& connection, const LoadSettings& settings, const TableConfig& table);
 
   // Throws one ValueError naming every column that cannot be loaded. Needs no connection any more.
@@ -33,8 +33,8 @@ class TargetCheck {
 };
 
 // Of an append table: which of these exports is in the target already, the newest one. An append that was cut off while it
-// committed (its program is gone, its COMMIT goes on) is waited for, and so is another load of the table. Throws PostgresError, and
-// LockedError where that wait was too long.
+// committed (its program is gone, its COMMIT goes on) is waited for, and so is another load of the table. Throws PostgresError,
+// and LockedError where that wait was too long.
 std::optional<std::string> landed_export(PostgresConnection& connection, const LoadSettings& settings, const TableConfig& table,
                                          const std::vector<std::string>& export_ids, const std::stop_token& stop);
 

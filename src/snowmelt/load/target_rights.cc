@@ -20,11 +20,11 @@ bool is_true(LoadSession& session, std::string_view sql, const std::vector<Value
 [[noreturn]] void throw_missing_privilege(LoadSession& session, const TargetName& target, std::string_view privilege,
                                           const std::string& object) {
   const std::string role = current_role(session);
-  throw PostgresError(
-      "postgres.permission_denied", fmt::format("role {} lacks the privilege {} on {}", quote_identifier(role), privilege, object),
-      {.where = target.display,
-       .hint = fmt::format("let its owner run: grant {} on {} to {}", privilege, object, quote_identifier(role)),
-       .sqlstate = "42501"});
+  throw PostgresError("postgres.permission_denied",
+                      fmt::format("role {} lacks the privilege {} on {}", quote_identifier(role), privilege, object),
+                      {.where = target.display,
+                       .hint = fmt::format("let its owner run: grant {} on {} to {}", privilege, object, quote_identifier(role)),
+                       .sqlstate = "42501"});
 }
 
 std::string database_object(LoadSession& session) {
@@ -61,19 +61,21 @@ void check_server_is_writable(LoadSession& session, const TargetName& target) {
       session.ours("select current_setting('transaction_read_only'), pg_is_in_recovery(), quote_ident(current_user)").rows.at(0);
   if (*row[0] != "on") return;
   const bool standby = *row[1] == "t";
-  throw PostgresError("postgres.read_only",
-                      standby ? "the server is a standby, which takes no writes"
-                              : fmt::format("transactions of role {} are read-only here", *row[2]),
-                      {.where = target.display,
-                       .hint = standby ? "connect to the primary: [postgres] host, or uri with target_session_attrs=read-write"
-                                       : "set default_transaction_read_only = off for the role or the database (alter role … set …), "
-                                         "or load as another role",
-                       .sqlstate = "25006"});
+  throw PostgresError(
+      "postgres.read_only",
+      standby ? "the server is a standby, which takes no writes"
+              : fmt::format("transactions of role {} are read-only here", *row[2]),
+      {.where = target.display,
+       .hint = standby ? "connect to the primary: [postgres] host, or uri with target_session_attrs=read-write"
+                       : "set default_transaction_read_only = off for the role or the database (alter role … set …), "
+                         "or load as another role",
+       .sqlstate = "25006"});
 }
 
 void check_table_can_be_made(LoadSession& session, const TargetName& target) {
   const auto found = session.ours(
-      "select has_schema_privilege(n.oid, 'usage'), has_schema_privilege(n.oid, 'create') from pg_namespace n where n.nspname = $1",
+      "select has_schema_privilege(n.oid, 'usage'), has_schema_privilege(n.oid, 'create') from pg_namespace n where n.nspname = "
+      "$1",
       {target.schema});
   if (found.rows.empty()) return check_schema_can_be_made(session, target);
   const std::string schema = "schema " + quote_identifier(target.schema);
@@ -85,14 +87,16 @@ bool check_table_can_be_filled(LoadSession& session, const TargetName& target, L
   const bool swaps = mode == LoadMode::replace && !in_place;
   const bool empties = mode == LoadMode::truncate || (mode == LoadMode::replace && in_place);
   // Which columns are loaded is not known yet: the right to insert into some is enough here, COPY asks for the rest.
-  const Row row = session
-                      .ours("select has_schema_privilege($2, 'usage'), has_table_privilege($1::oid, 'insert') or "
-                            "has_any_column_privilege($1::oid, 'insert'), has_table_privilege($1::oid, 'truncate'), "
-                            "has_table_privilege($1::oid, 'select'), row_security_active($1::oid), "
-                            "(select string_agg(distinct k.conrelid::regclass::text, ', ') from pg_constraint k where k.confrelid = "
-                            "$1::oid and k.contype = 'f' and k.conrelid <> $1::oid)",
-                            {target.oid, target.schema})
-                      .rows.at(0);
+  const Row row =
+      session
+          .ours(
+              "select has_schema_privilege($2, 'usage'), has_table_privilege($1::oid, 'insert') or "
+              "has_any_column_privilege($1::oid, 'insert'), has_table_privilege($1::oid, 'truncate'), "
+              "has_table_privilege($1::oid, 'select'), row_security_active($1::oid), "
+              "(select string_agg(distinct k.conrelid::regclass::text, ', ') from pg_constraint k where k.confrelid = "
+              "$1::oid and k.contype = 'f' and k.conrelid <> $1::oid)",
+              {target.oid, target.schema})
+          .rows.at(0);
   if (!row[1]) return false;  // an oid that is no table's has no privileges
   const std::string table = "table " + target.qualified;
   if (row[0] != "t") throw_missing_privilege(session, target, "usage", "schema " + quote_identifier(target.schema));
@@ -100,17 +104,17 @@ bool check_table_can_be_filled(LoadSession& session, const TargetName& target, L
   if (empties && row[2] != "t") throw_missing_privilege(session, target, "truncate", table);
   if (swaps && row[3] != "t") throw_missing_privilege(session, target, "select", table);  // of the old table's shape
   if (empties && row[5])
-    throw PostgresError("postgres.referenced", fmt::format("foreign keys of {} refer to the table, so it cannot be emptied", *row[5]),
-                        {.where = target.display,
-                         .hint = "drop those foreign keys first, or use mode = \"append\"",
-                         .sqlstate = "0A000"});
+    throw PostgresError(
+        "postgres.referenced", fmt::format("foreign keys of {} refer to the table, so it cannot be emptied", *row[5]),
+        {.where = target.display, .hint = "drop those foreign keys first, or use mode = \"append\"", .sqlstate = "0A000"});
   if (swaps || row[4] != "t") return true;
   const std::string role = quote_identifier(current_role(session));
-  throw PostgresError("postgres.row_security",
-                      fmt::format("row-level security applies to role {} here, and COPY FROM is not possible under it", role),
-                      {.where = target.display,
-                       .hint = fmt::format("load as the table's owner, or as a role with BYPASSRLS: alter role {} bypassrls", role),
-                       .sqlstate = "0A000"});
+  throw PostgresError(
+      "postgres.row_security",
+      fmt::format("row-level security applies to role {} here, and COPY FROM is not possible under it", role),
+      {.where = target.display,
+       .hint = fmt::format("load as the table's owner, or as a role with BYPASSRLS: alter role {} bypassrls", role),
+       .sqlstate = "0A000"});
 }
 
 }  // namespace snowmelt

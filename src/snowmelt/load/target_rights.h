@@ -1,5 +1,5 @@
-// What a load will need of the server, looked at before anything is changed: each refusal names the privilege, the object, the role
-// and the statement that grants it.
+// What a load will need of the server, looked at before anything is changed: each refusal names the privilege, the object, the
+// role and the statement that grants it.
 #pragma once
 
 #include <string>

@@ -55,10 +55,9 @@ TableReport import_table(const TableConfig& table, const std::optional<Secret>& 
                          const std::filesystem::path& import_base_dir, ConnectionManager& conn_manager, const RunOptions& options,
                          TableProgress* progress) {
   const std::filesystem::path directory = export_directory(import_base_dir, table.name);
-  const LockWait wait{
-      .most = options.wait, .stop = options.stop, .note = progress != nullptr ? &progress->waiting : nullptr};
+  const LockWait wait{.most = options.wait, .stop = options.stop, .note = progress != nullptr ? &progress->waiting : nullptr};
   const auto parts = open_part_source(directory, password, wait);  // locks the directory
-  const Manifest manifest = read_manifest(directory, password);  // an incomplete export is refused here
+  const Manifest manifest = read_manifest(directory, password);    // an incomplete export is refused here
   if (progress != nullptr) progress->rows_total = manifest.rows;
   TableReport report = import_parts(*parts, table, password, conn_manager, options, progress);
   report.bytes = manifest.bytes;

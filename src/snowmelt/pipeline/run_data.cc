@@ -164,8 +164,8 @@ class Run {
 
   // Rows that an unfinished run has added are not added again: this run carries that one on.
   void skip_landed(size_t index, PostgresConnection& connection, TableReport& report) {
-    const auto landed = landed_export(connection, postgres_.config(), tables_[index],
-                                      record_->begun_exports(tables_[index]), options_.stop);
+    const auto landed =
+        landed_export(connection, postgres_.config(), tables_[index], record_->begun_exports(tables_[index]), options_.stop);
     if (!landed) return;
     checks_[index].reset();
     report.reason = fmt::format(
