@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CCACHE_MAXSIZE ?= 5G
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: setup setup-test configure build demo test test-more test-unit test-asan test-tsan test-bare fuzz test-go test-python lint format bench bench-connections bench-encoder bench-growth fidelity docs lock clean
+.PHONY: setup setup-test configure build demo test test-more test-pairs test-unit test-asan test-tsan test-bare fuzz test-go test-python lint format bench bench-connections bench-encoder bench-growth fidelity docs lock clean
 
 setup:
 	@tools/setup
@@ -42,7 +42,7 @@ test-tsan: build
 	@$(VENV)/bin/python -m snowmelt_sandbox.postgres -- ctest --preset tsan -R '(base|snowflake|postgres)_connection|login_lock'
 
 # What takes longer than `make test` may (25 minutes with warm caches).
-test-more: test-asan test-bare fuzz
+test-more: test-asan test-pairs test-bare fuzz
 
 # Hostile bytes against every reader of ours, MINUTES in all; a finding fails.
 MINUTES ?= 20
@@ -54,6 +54,11 @@ test-asan: setup
 	@cmake --preset asan > build-configure.log 2>&1 || { cat build-configure.log; exit 1; }; rm -f build-configure.log
 	@cmake --build --preset asan --target unit_tests snowmelt_bridge
 	@ASAN_OPTIONS=detect_leaks=0 $(VENV)/bin/python -m snowmelt_sandbox.postgres -- ctest --preset asan -E '^bridge$$'
+
+# Simultaneous loads of one target, with changes of the table by a third session between.
+PAIRS ?= 200
+test-pairs: setup-test build
+	@SNOWMELT_PAIRS=$(PAIRS) $(VENV)/bin/python -m pytest tests/test_beside_others.py -k pairs
 
 test-bare:
 	@tools/bare-machine test
