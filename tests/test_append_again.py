@@ -208,7 +208,7 @@ def test_killed_while_its_commit_goes_on(
         process.communicate()
         assert rows(database) == 0
         following = job.start("run", "--json")
-        assert "another load adds to the table" in following.stderr.readline()
+        assert "waiting for the turn to load public.a" in following.stderr.readline()
         holder.execute("select pg_advisory_unlock(42)")
         stdout, stderr = following.communicate(timeout=60)
     assert following.returncode == 0, stderr
@@ -227,7 +227,7 @@ def test_interrupted_while_it_waits_for_another_load(
         process.kill()
         process.communicate()
         following = job.start("run", "--json")
-        assert "another load adds to the table" in following.stderr.readline()
+        assert "waiting for the turn to load public.a" in following.stderr.readline()
         os.kill(following.pid, signal.SIGINT)
         stdout, stderr = following.communicate(timeout=60)
         assert following.returncode == 130, stderr

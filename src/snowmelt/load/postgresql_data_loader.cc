@@ -9,6 +9,7 @@
 #include "snowmelt/error.h"
 #include "snowmelt/load/load_mode.h"
 #include "snowmelt/load/parallel_copy.h"
+#include "snowmelt/load/part_source.h"
 #include "snowmelt/load/staging_table.h"
 #include "snowmelt/load/type_map.h"
 #include "snowmelt/log.h"
@@ -228,6 +229,12 @@ class Load {
   std::unique_ptr<StagingTable> staging_;
 };
 
+// A manager that is a mock has the defaults.
+LoadSettings settings_of(const ConnectionManager& manager) {
+  const auto* postgres = dynamic_cast<const PostgresConnectionManager*>(&manager);
+  return postgres != nullptr ? LoadSettings(postgres->config()) : LoadSettings();
+}
+
 }  // namespace
 
 PostgreSQLDataLoader::PostgreSQLDataLoader()
@@ -239,7 +246,10 @@ PostgreSQLDataLoader::~PostgreSQLDataLoader() = default;
 
 int64_t PostgreSQLDataLoader::load_parquet_to_table(const std::filesystem::path& path, const std::string& target,
                                                     const LoadOptions& options) {
-  const auto parts = open_part_source(path, options.password);
+  const LockWait wait{.most = settings_of(*connection_manager_).wait,
+                      .stop = options.stop,
+                      .note = options.progress != nullptr ? &options.progress->waiting : nullptr};
+  const auto parts = open_part_source(path, options.password, wait);
   return load_parquet_to_table(*parts, target, options);
 }
 
@@ -261,9 +271,7 @@ LoadOutcome PostgreSQLDataLoader::load(PartSource& parts, const std::string& tar
   // A statement that waits (for a lock, for an index) is canceled on the server when the caller stops.
   const std::stop_callback cancel(options.stop, [&] { connection->cancel(); });
   try {
-    const auto* manager = dynamic_cast<PostgresConnectionManager*>(connection_manager_);
-    const LoadSettings settings = manager != nullptr ? LoadSettings(manager->config()) : LoadSettings();
-    return Load(*connection, settings, parts, target, options)(*first);
+    return Load(*connection, settings_of(*connection_manager_), parts, target, options)(*first);
   } catch (Error& error) {
     // Whatever fails while the work is being stopped fails because of that; only a COMMIT in doubt may have kept something.
     if (options.stop.stop_requested() && error.kind() != ErrorKind::commit_in_doubt && error.kind() != ErrorKind::interrupted) {
