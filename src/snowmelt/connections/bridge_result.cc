@@ -21,7 +21,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kTypeDepthMax = 100;
-// No result comes near; sums of these stay within 64 bits.
+// No result comes near.
 constexpr int64_t kRowsMax = 1'000'000'000'000'000'000;
 constexpr int64_t kChunkBytesMax = int64_t{1} << 40;
 
@@ -90,11 +90,13 @@ int64_t chunk_number(const Json& chunk, const char* key, int64_t most) {
 
 std::vector<ResultChunk> parse_chunks(const Json& list, int64_t total) {
   std::vector<ResultChunk> chunks;
+  int64_t rows_left = total;  // the rest are the inline rows
   std::set<std::string> paths;
   for (const Json& text : list) {
     ResultChunk chunk;
     chunk.url = text.at("url");
-    chunk.rows = chunk_number(text, "row_count", total);
+    chunk.rows = chunk_number(text, "row_count", rows_left);
+    rows_left -= chunk.rows;
     chunk.uncompressed_size = chunk_number(text, "uncompressed_size", kChunkBytesMax);
     chunk.compressed_size = chunk_number(text, "compressed_size", kChunkBytesMax);
     const size_t number = chunks.size() + 1;

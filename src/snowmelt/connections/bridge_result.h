@@ -14,8 +14,9 @@ enum class RowCheck {
   described,  // only asked what it is: there are no rows to count
 };
 
-// Throws VerificationError for rows that are missing for numbers, headers or addresses that cannot be, and for another
-// shape. `where` is the account, for errors.
+// The one place where a server's numbers are judged: what passes has counts and sizes of zero or more, and chunks that have no
+// more rows together than the total. Throws VerificationError for others, for rows that are missing, for headers or addresses
+// that cannot be, and for another shape. `where` is the account, for errors.
 StatementResult parse_result(const nlohmann::json& answer, const std::string& where, RowCheck check);
 
 }  // namespace snowmelt

@@ -75,6 +75,10 @@ TEST(BridgeResult, NumbersThatCannotBe) {
   EXPECT_NE(with(chunk("https://h/a", 1, -5)).find("uncompressed_size -5"), std::string::npos);
   EXPECT_NE(with(chunk("https://h/a", 1, 5, -5)).find("compressed_size -5"), std::string::npos);
   EXPECT_NE(with(chunk("https://h/a", 1, 5, INT64_MAX)).find("compressed_size"), std::string::npos);
+  text["chunks"] = Json::array({chunk("https://h/a", 60), chunk("https://h/b", 40)});
+  EXPECT_EQ(refusal(text), "");
+  text["chunks"] = Json::array({chunk("https://h/a", 60), chunk("https://h/b", 41)});
+  EXPECT_NE(refusal(text).find("row_count 41"), std::string::npos) << "more than are left of the total";
 }
 
 TEST(BridgeResult, NumbersThatWouldBeCut) {

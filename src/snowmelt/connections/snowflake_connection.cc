@@ -110,9 +110,7 @@ void set_result_row_reader(ResultRowReader reader) {
 
 int64_t StatementResult::inline_rows() const {
   int64_t in_chunks = 0;
-  for (const ResultChunk& chunk : chunks) {
-    if (__builtin_add_overflow(in_chunks, chunk.rows, &in_chunks)) return -1;
-  }
+  for (const ResultChunk& chunk : chunks) in_chunks += chunk.rows;
   return total - in_chunks;
 }
 

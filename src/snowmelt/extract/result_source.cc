@@ -16,27 +16,6 @@ constexpr int kRefreshesMax = 3;   // of the URLs for one chunk; one is usual, a
 constexpr int kCountAttempts = 2;  // a unit with a wrong number of rows is fetched once more
 constexpr size_t kCursorUnitRows = 16'384;
 
-// A body that arrived whole and is damaged all the same. The downloader tries ChunkDamaged three times, as if a line had damaged
-// it; this passes through it.
-class BodyDamaged : public VerificationError {
- public:
-  using VerificationError::VerificationError;
-};
-
-// What the server announces is added up and taken as sizes: a number below zero or a sum beyond 64 bits is refused first.
-void check_announced(const StatementResult& result) {
-  int64_t rows = 0;
-  bool good = result.total >= 0;
-  for (const ResultChunk& chunk : result.chunks) {
-    good = good && chunk.rows >= 0 && chunk.uncompressed_size >= 0 && chunk.compressed_size >= 0 &&
-           !__builtin_add_overflow(rows, chunk.rows, &rows);
-  }
-  if (good) return;
-  throw VerificationError(
-      "snowflake.bad_counts", "the server announces a result of impossible counts or sizes",
-      {.hint = "export the table again; if it stays so, report it to Snowflake with the query id", .query_id = result.query_id});
-}
-
 int64_t saturating_add(int64_t a, int64_t b) {
   int64_t sum = 0;
   return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<int64_t>::max() : sum;
@@ -219,13 +198,7 @@ ResultSource::ResultSource(std::shared_ptr<Connection> connection, StatementResu
       arrow_(result.arrow),
       columns_(result.row_type.size()),
       result_(std::move(result)) {
-  check_announced(result_);
   const int64_t inline_count = result_.inline_rows();
-  if (inline_count < 0) {
-    throw VerificationError("snowflake.counts_differ",
-                            fmt::format("the server's chunks have {} rows, its total is {}", total_ - inline_count, total_),
-                            {.query_id = result_.query_id});
-  }
   // The inline batch is read too when it should be empty but is not: its rows would make the counts differ.
   if (inline_count > 0 || result_.chunks.empty() || !result_.first_batch.empty() || !result_.rows.empty()) {
     units_.push_back({.rows = inline_count});
