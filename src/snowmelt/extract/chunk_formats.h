@@ -15,9 +15,9 @@
 namespace snowmelt {
 
 // What came is not a whole chunk: cut short, or not what its container says.
-class ChunkDamaged : public ConnectionError {
+class ChunkDamaged : public VerificationError {
  public:
-  using ConnectionError::ConnectionError;
+  using VerificationError::VerificationError;
 };
 
 // How large a chunk may be that the server announced with so many bytes; 0: it did not say.

@@ -21,7 +21,6 @@ constexpr int64_t kBodyBytesMax = int64_t{2} << 30;  // Snowflake's largest chun
 constexpr int64_t kBodySlackBytes = 1 << 20;
 constexpr int64_t kReserveBytesMax = 256 << 20;  // more is taken when it has come
 constexpr int kRedirectsMax = 3;
-constexpr int kDamagedMax = 3;                   // a line may damage a body in passing
 constexpr long kReceiveBufferBytes = 256 << 10;  // curl's default of 16 KiB costs a callback every 16 KiB
 constexpr int kPollMs = 1'000;                   // a stop request wakes the poll up earlier
 
@@ -198,15 +197,9 @@ struct ChunkDownloader::Impl {
       if (is_expired_status(status)) throw ChunkUrlExpired("chunk.url_expired", text);
       throw ConnectionError("chunk.refused", text);
     }
-    try {
-      std::shared_ptr<arrow::Buffer> inflated;
-      on_turn([&] { inflated = inflate(std::move(body), chunk.uncompressed_size); });
-      return inflated;
-    } catch (const ChunkDamaged& error) {
-      if (++damaged == kDamagedMax) throw;
-      problem = error.message();
-      return nullptr;
-    }
+    std::shared_ptr<arrow::Buffer> inflated;
+    on_turn([&] { inflated = inflate(std::move(body), chunk.uncompressed_size); });
+    return inflated;
   }
 
   // One request and its answer. False after a passing trouble, which `problem` then names.
@@ -272,7 +265,6 @@ struct ChunkDownloader::Impl {
   std::array<char, CURL_ERROR_SIZE> error_text{};
   std::string body;
   int64_t body_max = kBodyBytesMax;
-  int damaged = 0;  // bodies of this chunk so far
   std::string problem;
   std::mt19937 random{std::random_device{}()};
   std::mutex pause_mutex;
@@ -288,7 +280,6 @@ ChunkDownloader::~ChunkDownloader() = default;
 
 std::shared_ptr<arrow::Buffer> ChunkDownloader::fetch(const ResultChunk& chunk, const std::map<std::string, std::string>& headers,
                                                       const OnTurn& on_turn) {
-  impl_->damaged = 0;
   for (int tried = 1;; ++tried) {
     if (auto buffer = impl_->attempt(chunk, headers, on_turn)) return buffer;
     if (tried == impl_->retries.attempts_max) {

@@ -55,10 +55,10 @@ class ChunkDownloader {
   ChunkDownloader(const ChunkDownloader&) = delete;
   ChunkDownloader& operator=(const ChunkDownloader&) = delete;
 
-  // The chunk's bytes, inflated. Passing troubles (transport, 408, 429, 5xx, a short body) are tried again by the policy, a
-  // damaged body a few times. A body that has arrived is inflated inside `on_turn`. Redirects are followed on the same host only.
-  // Throws ChunkUrlExpired, ChunkDamaged (also for a body far larger than announced), ConnectionError, and Interrupted within a
-  // moment of a stop request.
+  // The chunk's bytes, inflated. Passing troubles (transport, 408, 429, 5xx, a short body) are tried again by the policy; a
+  // damaged body is the caller's to fetch again. A body that has arrived is inflated inside `on_turn`. Redirects are followed on
+  // the same host only. Throws ChunkUrlExpired, ChunkDamaged (also for a body far larger than announced), ConnectionError, and
+  // Interrupted within a moment of a stop request.
   std::shared_ptr<arrow::Buffer> fetch(
       const ResultChunk& chunk, const std::map<std::string, std::string>& headers,
       const OnTurn& on_turn = [](const std::function<void()>& work) { work(); });

@@ -41,9 +41,8 @@ TEST_F(ChunkDownloaderTest, sends_the_headers_and_inflates_the_body) {
 }
 
 TEST_F(ChunkDownloaderTest, passing_troubles_are_tried_again) {
-  for (const TestAnswer& trouble :
-       {TestAnswer{.status = 503}, TestAnswer{.status = 429}, TestAnswer{.status = 408}, TestAnswer{.body = "hello", .cut_at = 2},
-        TestAnswer{.body = gzip("hello").substr(0, 20)}, TestAnswer{.body = "hello", .cut_at = 0}}) {
+  for (const TestAnswer& trouble : {TestAnswer{.status = 503}, TestAnswer{.status = 429}, TestAnswer{.status = 408},
+                                    TestAnswer{.body = "hello", .cut_at = 2}, TestAnswer{.body = "hello", .cut_at = 0}}) {
     std::atomic<int> count{0};
     TestChunkServer server(
         [&](const std::string&, const std::string&) { return ++count < 3 ? trouble : TestAnswer{.body = gzip("hello")}; });
@@ -155,11 +154,11 @@ TEST_F(ChunkDownloaderTest, a_body_far_beyond_its_announced_size_is_not_read_to_
   EXPECT_EQ(downloader.fetch(small, {})->size(), 8 << 20);
 }
 
-TEST_F(ChunkDownloaderTest, a_body_that_stays_damaged_says_so) {
+TEST_F(ChunkDownloaderTest, a_damaged_body_is_told_at_once) {
   TestChunkServer server([](const std::string&, const std::string&) { return TestAnswer{.body = gzip("hello").substr(0, 20)}; });
   ChunkDownloader downloader({}, {.attempts_max = 8, .pause_first_ms = 1, .pause_max_ms = 2}, {});
   EXPECT_THROW(downloader.fetch(chunk(server.url("a")), {}), ChunkDamaged);
-  EXPECT_EQ(server.requests(), 3);
+  EXPECT_EQ(server.requests(), 1) << "the caller asks again, with the whole chunk's counts in hand";
 }
 
 TEST_F(ChunkDownloaderTest, a_server_that_is_not_there_is_a_connection_error) {

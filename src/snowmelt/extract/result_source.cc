@@ -13,7 +13,7 @@ namespace snowmelt {
 namespace {
 
 constexpr int kRefreshesMax = 3;   // of the URLs for one chunk; one is usual, after six hours
-constexpr int kCountAttempts = 2;  // a unit with a wrong number of rows is fetched once more
+constexpr int kCountAttempts = 2;  // a unit that is damaged or has a wrong number of rows is fetched once more
 constexpr size_t kCursorUnitRows = 16'384;
 
 int64_t saturating_add(int64_t a, int64_t b) {
@@ -112,8 +112,6 @@ class ResultSource::Feed : public UnitFeed {
         code = "snowflake.short_chunk";
       } catch (const ChunkDamaged& error) {
         problem = fmt::format("{}: {}", name, error.message());
-      } catch (const BodyDamaged& error) {
-        problem = fmt::format("{}: {}", name, error.message());
       }
       if (attempt == kCountAttempts) {
         throw VerificationError(
@@ -161,13 +159,8 @@ class ResultSource::Feed : public UnitFeed {
     for (int refreshes = 0;; ++refreshes) {
       const Address address = source_.address(chunk);
       try {
-        return downloader_.fetch(address.chunk, address.headers, [&](const std::function<void()>& inflate_body) {
-          try {
-            on_turn(unit, inflate_body);
-          } catch (const ChunkDamaged& damaged) {
-            throw BodyDamaged(damaged.code(), damaged.message());
-          }
-        });
+        return downloader_.fetch(address.chunk, address.headers,
+                                 [&](const std::function<void()>& inflate_body) { on_turn(unit, inflate_body); });
       } catch (const ChunkUrlExpired&) {
         if (refreshes == kRefreshesMax) throw;
         log(LogLevel::info, "a chunk's URL is not honoured any more; asking for fresh ones");
