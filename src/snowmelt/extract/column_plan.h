@@ -68,6 +68,8 @@ ArrayPtr checked_text(const ColumnPlan& plan, const ArrayPtr& wire, int64_t firs
 ArrayPtr hex_texts(const arrow::BinaryArray& bytes);
 // Structs, lists and maps that arrive as such (a session with native structured types) as JSON text, members exact.
 ArrayPtr convert_structured(const ColumnPlan& plan, const ArrayPtr& wire, int64_t first_row);
+// No more than that many bytes has the JSON text of these rows; without a look at each of them.
+int64_t json_bytes_max(const arrow::Array& wire, int64_t begin, int64_t count);
 // The plan's column of rows of text (text_columns.cc).
 ArrayPtr convert_text_values(const ColumnPlan& plan, const std::vector<Row>& rows, int64_t first_row);
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "snowmelt/error.h"
@@ -63,20 +64,36 @@ class Extraction::Impl::Worker {
     const WireConverter& converter = *owner_.job.converter;
     if (!unit.text_rows.empty()) {
       part.writer.write_row_group({converter.convert_rows(unit.text_rows, unit.first_row)});
+    } else if (!unit.cut) {
+      write_row_group({unit.batches, unit.first_row, unit.rows}, part);
     } else {
-      part.writer.write_row_group(unit.rows, [&](int field) { return column(unit, field); });
+      int64_t first_row = unit.first_row;
+      for (const auto& batch : unit.batches) {
+        write_row_group({{&batch, 1}, first_row, batch->num_rows()}, part);
+        first_row += batch->num_rows();
+      }
     }
     owner_.report(part, unit.rows, part.writer.bytes_written());
   }
 
-  std::shared_ptr<arrow::ChunkedArray> column(const UnitData& unit, int field) const {
+  struct RowGroup {
+    std::span<const std::shared_ptr<arrow::RecordBatch>> batches;
+    int64_t first_row = 0;
+    int64_t rows = 0;
+  };
+
+  void write_row_group(const RowGroup& group, OpenPart& part) const {
+    part.writer.write_row_group(group.rows, [&](int field) { return column(group, field); });
+  }
+
+  std::shared_ptr<arrow::ChunkedArray> column(const RowGroup& group, int field) const {
     const WireConverter& converter = *owner_.job.converter;
     try {
-      return convert(unit, field);
+      return convert(group, field);
     } catch (ValueError& first) {  // the other columns' offenders are named in the same breath
       for (int other = field + 1; other < converter.schema()->num_fields(); ++other) {
         try {
-          convert(unit, other);
+          convert(group, other);
         } catch (const ValueError& offender) {
           first.add_offender(offender);
         }
@@ -85,11 +102,11 @@ class Extraction::Impl::Worker {
     }
   }
 
-  std::shared_ptr<arrow::ChunkedArray> convert(const UnitData& unit, int field) const {
+  std::shared_ptr<arrow::ChunkedArray> convert(const RowGroup& group, int field) const {
     const WireConverter& converter = *owner_.job.converter;
     arrow::ArrayVector arrays;
-    int64_t first_row = unit.first_row;
-    for (const auto& batch : unit.batches) {
+    int64_t first_row = group.first_row;
+    for (const auto& batch : group.batches) {
       arrays.push_back(converter.convert_column(field, *batch, first_row));
       first_row += batch->num_rows();
     }

@@ -151,13 +151,17 @@ class ResultSource::Feed : public UnitFeed {
   void read_batches(const std::shared_ptr<arrow::Buffer>& body, UnitData& unit) {
     if (body->size() == 0) return;  // an empty result may have no stream at all
     std::shared_ptr<arrow::Schema> schema;
-    unit.batches = read_arrow_stream(body, &schema);
+    const auto batches = read_arrow_stream(body, &schema);
     source_.converter_->check_wire_schema(*schema);
   }
 
   std::shared_ptr<arrow::Buffer> download(int chunk, UnitData& unit) {
     for (int refreshes = 0;; ++refreshes) {
       const Address address = source_.address(chunk);
+    for (const auto& batch : batches) {
+      for (auto& piece : source_.converter_->cut(batch)) unit.batches.push_back(std::move(piece));
+    }
+    unit.cut = unit.batches.size() > batches.size();
       try {
         return downloader_.fetch(address.chunk, address.headers,
                                  [&](const std::function<void()>& inflate_body) { on_turn(unit, inflate_body); });

@@ -26,6 +26,7 @@ struct UnitData {
   int64_t first_row = 0;  // in the result, 0-based
   int64_t rows = 0;
   std::vector<std::shared_ptr<arrow::RecordBatch>> batches = {};
+  bool cut = false;  // some batch is a piece of what came: to be converted on its own
   std::vector<Row> text_rows = {};
   int64_t body_bytes = 0;        // of the inflated chunk
   WorkBudget::Lease lease = {};  // of the memory above

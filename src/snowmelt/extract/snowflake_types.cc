@@ -338,6 +338,30 @@ std::shared_ptr<arrow::RecordBatch> WireConverter::convert(const arrow::RecordBa
   return arrow::RecordBatch::Make(schema_, wire.num_rows(), std::move(arrays));
 }
 
+std::vector<std::shared_ptr<arrow::RecordBatch>> WireConverter::cut(const std::shared_ptr<arrow::RecordBatch>& wire) const {
+  constexpr int64_t kJsonBytesMax = 64 << 20;
+  std::vector<std::shared_ptr<arrow::Array>> structured;
+  for (const ColumnPlan& plan : plans_) {
+    const auto& array = wire->column(plan.wire_column);
+    if (plan.kind == ColumnKind::text && arrow::is_nested(array->type_id())) structured.push_back(array);
+  }
+  const auto fits = [&](int64_t begin, int64_t count) {
+    int64_t left = kJsonBytesMax;
+    return std::all_of(structured.begin(), structured.end(), [&](const auto& array) {
+      left -= std::min(left, json_bytes_max(*array, begin, count));
+      return left > 0;
+    });
+  };
+  std::vector<std::shared_ptr<arrow::RecordBatch>> pieces;
+  for (int64_t begin = 0; begin < wire->num_rows();) {
+    int64_t count = wire->num_rows() - begin;
+    while (count > 1 && !fits(begin, count)) count = (count + 1) / 2;
+    pieces.push_back(count == wire->num_rows() ? wire : wire->Slice(begin, count));
+    begin += count;
+  }
+  return pieces;
+}
+
 std::shared_ptr<arrow::RecordBatch> WireConverter::convert_rows(const std::vector<Row>& rows, int64_t first_row) const {
   for (const Row& row : rows) {
     if (row.size() == wire_names_.size()) continue;

@@ -37,6 +37,10 @@ class WireConverter {
   std::shared_ptr<arrow::Array> convert_column(int field, const arrow::RecordBatch& wire, int64_t first_row) const;
   std::shared_ptr<arrow::RecordBatch> convert(const arrow::RecordBatch& wire, int64_t first_row) const;
 
+  // The batch in pieces whose structured columns become some 64 MB of JSON text each, or in one where they do anyhow: the wire
+  // has a member's name once, the text in every row.
+  std::vector<std::shared_ptr<arrow::RecordBatch>> cut(const std::shared_ptr<arrow::RecordBatch>& wire) const;
+
   // Rows of a JSON result, or of a cursor that only knows rows.
   std::shared_ptr<arrow::RecordBatch> convert_rows(const std::vector<Row>& rows, int64_t first_row) const;
 

@@ -423,6 +423,50 @@ TEST(SnowflakeTypes, structured_values_in_native_form_become_exact_json) {
             (Result{"snowflake.unknown_type", {"column C"}}));
 }
 
+// The rows of a structured column, all at once and cut in every way.
+TEST(SnowflakeTypes, pieces_of_structured_columns_are_the_same_rows) {
+  const auto lists =
+      take(arrow::ListArray::FromArrays(*int32s({0, 2, std::nullopt, 2, 5}), *texts({"a", "b\x01", "", std::nullopt, "e"})));
+  const auto maps = take(
+      arrow::MapArray::FromArrays(int32s({0, 1, 1, 3, 4}), texts({"k", "l", "m", "n"}), int64s({5, std::nullopt, kInt64Min, 7})));
+  const ArrayPtr rows = structs({{"list", lists}, {"map", maps}, {"bytes", binaries({"\x01\xff", "", std::nullopt, "x"})}});
+  SnowflakeColumn list = with(column("array"), "", {column("text")});
+  SnowflakeColumn map = with(column("map"), "", {column("text"), column("fixed", 38, 0)});
+  SnowflakeColumn bytes = column("binary");
+  list.name = "list", map.name = "map", bytes.name = "bytes";
+  const SnowflakeColumn object = with(column("object"), "", {list, map, bytes});
+  const Strings whole = converted(object, rows).second;
+  ASSERT_EQ(whole.size(), 4u);
+  for (int64_t begin = 0; begin < 4; ++begin) {
+    for (int64_t count = 1; begin + count <= 4; ++count) {
+      const Strings piece(whole.begin() + begin, whole.begin() + begin + count);
+      EXPECT_EQ(converted(object, rows->Slice(begin, count)).second, piece) << begin << " " << count;
+      int64_t bytes_there = 0;
+      for (const std::string& text : piece) bytes_there += static_cast<int64_t>(text.size());
+      EXPECT_GE(json_bytes_max(*rows, begin, count), bytes_there);
+      EXPECT_LT(json_bytes_max(*rows, begin, count), 20 * bytes_there);
+    }
+  }
+}
+
+TEST(SnowflakeTypes, a_batch_is_cut_by_the_bytes_of_its_json_text) {
+  constexpr int64_t kRows = 1'000;
+  const std::string name(1'000'000, 'N');
+  SnowflakeColumn member = column("boolean");
+  member.name = name;
+  const WireConverter converter({with(column("object"), "", {member})}, {});
+  const auto wire = batch_of(structs({{name, take(arrow::MakeArrayFromScalar(arrow::BooleanScalar(true), kRows))}}));
+  const auto pieces = converter.cut(wire);
+  EXPECT_GT(pieces.size(), 15u);  // a gigabyte
+  int64_t rows = 0;
+  for (const auto& piece : pieces) rows += piece->num_rows();
+  EXPECT_EQ(rows, kRows);
+  EXPECT_LT(converter.convert(*pieces.back(), 0)->column(0)->data()->buffers[2]->size(), 64 << 20);
+  EXPECT_EQ(converter.cut(wire->Slice(0, 5)).size(), 1u);
+  const auto items = take(arrow::ListArray::FromArrays(*int32s({0, static_cast<int32_t>(kRows)}), *wire->column(0)));
+  EXPECT_EQ(converted(with(column("array"), "", {with(column("object"), "", {member})}), items).first, "copy.json_too_long");
+}
+
 TEST(SnowflakeTypes, on_subsecond_holds_for_times_and_intervals_too) {
   const SnowflakeColumn time = column("time", 0, 9);
   const ArrayPtr wire = int64s({1'000, 1'500, 2'500, 86'399'999'999'999, std::nullopt});

@@ -13,72 +13,79 @@ namespace {
 struct NotJson {
   const char* why;
 };
+struct TooLong {};
 
-void append_text(std::string_view text, std::string& out) {
+struct Text {
+  std::string text{};
+  size_t bytes_max = 0;
+};
+
+void append_text(std::string_view text, Text& out) {
   try {
-    out += nlohmann::json(text).dump();
+    out.text += nlohmann::json(text).dump();
   } catch (const nlohmann::json::exception&) {
     throw NotJson{"a text inside it is not valid UTF-8"};
   }
 }
 
 template <typename Array>
-void append_number(const arrow::Array& values, int64_t i, std::string& out) {
+void append_number(const arrow::Array& values, int64_t i, Text& out) {
   const auto value = static_cast<const Array&>(values).Value(i);
   if constexpr (std::is_floating_point_v<decltype(value)>) {
     if (!std::isfinite(value)) throw NotJson{"it holds NaN or an infinity, which JSON has not"};
   }
-  fmt::format_to(std::back_inserter(out), "{}", value);
+  fmt::format_to(std::back_inserter(out.text), "{}", value);
 }
 
-void append(const arrow::Array& values, int64_t i, std::string& out);
+void append(const arrow::Array& values, int64_t i, Text& out);
 
-void append_list(const arrow::Array& items, int64_t begin, int64_t end, std::string& out) {
-  out += '[';
+void append_list(const arrow::Array& items, int64_t begin, int64_t end, Text& out) {
+  out.text += '[';
   for (int64_t i = begin; i < end; ++i) {
-    if (i > begin) out += ',';
+    if (i > begin) out.text += ',';
     append(items, i, out);
   }
-  out += ']';
+  out.text += ']';
 }
 
-void append_map(const arrow::MapArray& map, int64_t i, std::string& out) {
-  out += '{';
+void append_map(const arrow::MapArray& map, int64_t i, Text& out) {
+  out.text += '{';
   for (int64_t at = map.value_offset(i); at < map.value_offset(i + 1); ++at) {
-    if (at > map.value_offset(i)) out += ',';
-    std::string key;
+    if (at > map.value_offset(i)) out.text += ',';
+    Text key{.bytes_max = out.bytes_max};
     append(*map.keys(), at, key);
-    key.starts_with('"') ? void(out += key) : append_text(key, out);
-    out += ':';
+    key.text.starts_with('"') ? void(out.text += key.text) : append_text(key.text, out);
+    out.text += ':';
     append(*map.items(), at, out);
   }
-  out += '}';
+  out.text += '}';
 }
 
-void append_struct(const arrow::StructArray& row, int64_t i, std::string& out) {
-  out += '{';
+void append_struct(const arrow::StructArray& row, int64_t i, Text& out) {
+  out.text += '{';
   for (int f = 0; f < row.num_fields(); ++f) {
-    if (f > 0) out += ',';
+    if (f > 0) out.text += ',';
     append_text(row.struct_type()->field(f)->name(), out);
-    out += ':';
+    out.text += ':';
     append(*row.field(f), i, out);
   }
-  out += '}';
+  out.text += '}';
 }
 
-void append_scalar_text(const arrow::Array& values, int64_t i, std::string& out) {
+void append_scalar_text(const arrow::Array& values, int64_t i, Text& out) {
   const auto scalar = values.GetScalar(i);
   if (!scalar.ok()) throw NotJson{"a value inside it cannot be read"};
   append_text((*scalar)->ToString(), out);
 }
 
-void append(const arrow::Array& values, int64_t i, std::string& out) {
+void append(const arrow::Array& values, int64_t i, Text& out) {
+  if (out.text.size() > out.bytes_max) throw TooLong();
   if (values.IsNull(i)) {
-    out += "null";
+    out.text += "null";
     return;
   }
   switch (values.type_id()) {
-    case arrow::Type::BOOL: out += static_cast<const arrow::BooleanArray&>(values).Value(i) ? "true" : "false"; return;
+    case arrow::Type::BOOL: out.text += static_cast<const arrow::BooleanArray&>(values).Value(i) ? "true" : "false"; return;
     case arrow::Type::INT8: append_number<arrow::Int8Array>(values, i, out); return;
     case arrow::Type::INT16: append_number<arrow::Int16Array>(values, i, out); return;
     case arrow::Type::INT32: append_number<arrow::Int32Array>(values, i, out); return;
@@ -89,10 +96,10 @@ void append(const arrow::Array& values, int64_t i, std::string& out) {
     case arrow::Type::UINT64: append_number<arrow::UInt64Array>(values, i, out); return;
     case arrow::Type::FLOAT: append_number<arrow::FloatArray>(values, i, out); return;
     case arrow::Type::DOUBLE: append_number<arrow::DoubleArray>(values, i, out); return;
-    case arrow::Type::DECIMAL32: out += static_cast<const arrow::Decimal32Array&>(values).FormatValue(i); return;
-    case arrow::Type::DECIMAL64: out += static_cast<const arrow::Decimal64Array&>(values).FormatValue(i); return;
-    case arrow::Type::DECIMAL128: out += static_cast<const arrow::Decimal128Array&>(values).FormatValue(i); return;
-    case arrow::Type::DECIMAL256: out += static_cast<const arrow::Decimal256Array&>(values).FormatValue(i); return;
+    case arrow::Type::DECIMAL32: out.text += static_cast<const arrow::Decimal32Array&>(values).FormatValue(i); return;
+    case arrow::Type::DECIMAL64: out.text += static_cast<const arrow::Decimal64Array&>(values).FormatValue(i); return;
+    case arrow::Type::DECIMAL128: out.text += static_cast<const arrow::Decimal128Array&>(values).FormatValue(i); return;
+    case arrow::Type::DECIMAL256: out.text += static_cast<const arrow::Decimal256Array&>(values).FormatValue(i); return;
     case arrow::Type::STRING: append_text(static_cast<const arrow::StringArray&>(values).GetView(i), out); return;
     case arrow::Type::LARGE_STRING: append_text(static_cast<const arrow::LargeStringArray&>(values).GetView(i), out); return;
     case arrow::Type::STRING_VIEW: append_text(static_cast<const arrow::StringViewArray&>(values).GetView(i), out); return;
@@ -136,23 +143,28 @@ bool json_knows(const arrow::DataType& type) {
   return true;
 }
 
-std::shared_ptr<arrow::Array> json_texts(const arrow::Array& values, const std::string& column, int64_t first_row) {
+std::shared_ptr<arrow::Array> json_texts(const arrow::Array& values, const std::string& column, int64_t first_row,
+                                         size_t text_bytes_max) {
   arrow::StringBuilder builder;
-  std::string text;
+  Text value{.bytes_max = text_bytes_max};
   for (int64_t i = 0; i < values.length(); ++i) {
     if (values.IsNull(i)) {
       if (!builder.AppendNull().ok()) throw std::bad_alloc();
       continue;
     }
-    text.clear();
+    value.text.clear();
     try {
-      append(values, i, text);
+      append(values, i, value);
     } catch (const NotJson& problem) {
       throw ValueError("copy.not_json", fmt::format("the value has no JSON form: {}", problem.why),
                        {.where = fmt::format("column {}, row {}", column, first_row + i),
                         .hint = "leave the column out with drop = [\"…\"], or mend the file"});
+    } catch (const TooLong&) {
+      throw ValueError("copy.json_too_long", fmt::format("the value's JSON text has more than {} bytes", text_bytes_max),
+                       {.where = fmt::format("column {}, row {}", column, first_row + i),
+                        .hint = "leave the column out with drop = [\"…\"], or take its members apart in a query"});
     }
-    const arrow::Status appended = builder.Append(text);
+    const arrow::Status appended = builder.Append(value.text);
     if (!appended.ok()) throw ValueError("copy.batch_too_large", appended.message(), {.where = "column " + column});
   }
   std::shared_ptr<arrow::Array> texts;
