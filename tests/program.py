@@ -17,7 +17,32 @@ from typing import Any
 from snowmelt_sandbox.testing import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
-SNOWMELT = ROOT / "build" / "snowmelt"
+BUILD = ROOT / os.environ.get("SNOWMELT_BUILD", "build")  # another preset's: SNOWMELT_BUILD=build-asan
+SNOWMELT = BUILD / "snowmelt"
+SANITIZED = BUILD.name == "build-asan"  # its memory is mostly the sanitizer's: bounds of ours say nothing there
+
+
+if SANITIZED:
+    os.environ.pop("LD_PRELOAD", None)  # this process has it; servers go without
+
+
+def sanitized(environment: dict[str, str]) -> dict[str, str]:
+    """Python takes the instrumented package. The sanitizer's library has to be the first of all, and libstdc++ there with it: it
+    looks for what throws when it starts."""
+    if not SANITIZED:
+        return environment
+
+    def library(name: str) -> str:
+        return subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+
+    preloaded = [library("libasan.so"), library("libstdc++.so.6"), environment.get("LD_PRELOAD", "")]
+    paths = [str(BUILD / "python"), environment.get("PYTHONPATH", "")]
+    return {
+        **environment,
+        "LD_PRELOAD": ":".join(filter(None, preloaded)),
+        "PYTHONPATH": ":".join(filter(None, paths)),
+        "ARROW_DEFAULT_MEMORY_POOL": "system",  # the sanitizer sees each allocation of Arrow's
+    }
 
 
 @dataclass
@@ -76,7 +101,7 @@ class Project:
     def variables(self, **environment: str) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SNOWFLAKE_", "PG", "SNOWMELT_", "SF_"))}
         (self.directory / "home").mkdir(exist_ok=True)
-        return {**inherited, "HOME": str(self.directory / "home"), **self.environment, **environment}
+        return sanitized({**inherited, "HOME": str(self.directory / "home"), **self.environment, **environment})
 
     def start(self, *arguments: str, prefix: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
         """The command in a session of its own, so that what it leaves behind can be found."""
@@ -99,8 +124,8 @@ class Project:
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     def run_measured(self, *arguments: str, timeout: float = 250) -> tuple[Outcome, int]:
-        """The command under a small process of its own, and its peak in KB: the count starts from the parent's size, and this
-        one's is large."""
+        """The command under a small process of its own, and its peak in KB (0 under a sanitizer): the count starts from the
+        parent's size, and this one's is large."""
         measured = (
             "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); "
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(code % 256)"
@@ -114,7 +139,7 @@ class Project:
             timeout=timeout,
             check=False,
         )
-        return Outcome(done.returncode, done.stdout, done.stderr), int(done.stderr.split()[-1])
+        return Outcome(done.returncode, done.stdout, done.stderr), 0 if SANITIZED else int(done.stderr.split()[-1])
 
 
 def signed(manifest: dict) -> str:

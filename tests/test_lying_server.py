@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mutated import ROWS, wire_tables
-from program import Outcome, Project
+from program import SANITIZED, Outcome, Project
+from snowmelt_sandbox.testing import PATIENCE
 from static_server import Chunk, Result, StaticServer, arrow_chunk, column, stream_of
 
 GOOD = Result([column("N", "fixed", 38, 0)], chunks=[arrow_chunk(pa.table({"N": pa.array(range(100), pa.int64())}))])
@@ -115,17 +120,138 @@ def test_impossible_counts(project: Project, announced: dict[str, int]) -> None:
     assert outcome.code == 11
 
 
-@pytest.mark.parametrize("body", ["members", "trailer", "json", "plain"])
-def test_memory_is_bounded_by_what_was_announced(project: Project, body: str) -> None:
+def larger_than_announced(body: str) -> Result:
     one = gzip.compress(bytes(30 << 20), 1)
     bodies = {"members": one * 10, "trailer": one[:-4] + b"\xff\xff\xff\xff",
               "json": gzip.compress(b'["1"],' * 10_000_000, 1), "plain": b'["1"],' * 10_000_000}  # fmt: skip
     inline: Any = [] if body in {"json", "plain"} else b""
-    result = Result([column("T", "text")], inline=inline, chunks=[Chunk(bodies[body], 1000, 1000) for _ in range(6)])
+    return Result([column("T", "text")], inline=inline, chunks=[Chunk(bodies[body], 1000, 1000) for _ in range(6)])
+
+
+BODIES = ["members", "trailer", "json", "plain"]
+
+
+def export_measured(project: Project, result: Result) -> tuple[Outcome, int]:
     with StaticServer({"D.PUBLIC.BAD": result}) as server:
         project.configure(
             snowflake=server.connection_keys, tables=[{"source": "D.PUBLIC.BAD"}], extra=f"memory_limit = {MEMORY_LIMIT}"
         )
-        outcome, peak_kb = project.run_measured("export")
+        return project.run_measured("export")
+
+
+READ = """
+import json, sys, time
+import snowmelt
+
+def kb(name):
+    (line,) = [line for line in open("/proc/self/status") if line.startswith(name)]
+    return int(line.split()[1])
+
+def settled():
+    # What is fetched ahead has come: nothing grows for a second.
+    before, still = kb("VmRSS"), 0
+    while still < 5:
+        time.sleep(0.2)
+        now = kb("VmRSS")
+        before, still = now, still + 1 if abs(now - before) < 1000 else 0
+
+def batches(cursor):
+    rows = 0
+    for batch in cursor.fetch_record_batches():
+        if not rows:
+            settled()
+        rows += batch.num_rows
+    return rows
+
+def stream(cursor):
+    import pyarrow
+    with pyarrow.RecordBatchReader.from_stream(cursor) as reader:
+        return sum(batch.num_rows for batch in reader)
+
+READERS = {"batches": batches, "rows": lambda cursor: sum(1 for _ in cursor), "stream": stream,
+           "table": lambda cursor: cursor.fetch_arrow_table().num_rows}
+keys, reader = json.load(sys.stdin)
+with snowmelt.SnowflakeConnectionManager(**keys) as manager:
+    cursor = manager.get_connection().cursor()
+    cursor.execute("select * from D.PUBLIC.BAD")
+    try:
+        outcome = READERS[reader](cursor)
+    except snowmelt.Error as error:
+        outcome = str(error)
+print(json.dumps([outcome, kb("VmHWM")]))
+"""
+
+
+def read_measured(project: Project, result: Result, reader: str) -> tuple[Any, int]:
+    """Rows, or the error, of a reader of Python's; and its process's peak in KB."""
+    with StaticServer({"D.PUBLIC.BAD": result}) as server:
+        project.configure(extra=f"memory_limit = {MEMORY_LIMIT}")
+        done = subprocess.run(
+            [sys.executable, "-c", READ], input=json.dumps([server.connection_keys, reader]), text=True, capture_output=True,
+            timeout=PATIENCE, check=False, env=project.variables(), cwd=project.directory,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    outcome, peak_kb = json.loads(done.stdout)
+    return outcome, peak_kb if not SANITIZED else 0
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_memory_is_bounded_by_what_was_announced(project: Project, body: str) -> None:
+    outcome, peak_kb = export_measured(project, larger_than_announced(body))
     assert outcome.code == 11, outcome.stderr
+    assert peak_kb < PEAK_KB
+
+
+@pytest.mark.parametrize("reader", ["rows", "table"])
+@pytest.mark.parametrize("body", BODIES)
+def test_memory_of_python_is_bounded_by_what_was_announced(project: Project, body: str, reader: str) -> None:
+    outcome, peak_kb = read_measured(project, larger_than_announced(body), reader)
+    assert " of 6" in str(outcome)
+    assert peak_kb < PEAK_KB
+
+
+@pytest.mark.parametrize("reader", ["batches", "rows", "stream"])
+def test_python_fetches_no_more_ahead_than_the_limit_allows(project: Project, reader: str) -> None:
+    """Large chunks as announced, and a reader that takes its time."""
+    chunk = arrow_chunk(pa.table({"T": ["x" * 1_000_000] * 80}))
+    outcome, peak_kb = read_measured(project, Result([column("T", "text")], chunks=[chunk] * 12), reader)
+    assert outcome == 12 * 80
+    assert peak_kb < PEAK_KB
+
+
+NAME = "N" * 6_000  # the wire has it once, JSON text in every row
+
+
+def repeated_names() -> Result:
+    rows = pa.array([{NAME: True}], pa.struct([(NAME, pa.bool_())]))
+    table = pa.table({"O": pa.concat_arrays([rows] * 100_000)})
+    return Result([column("O", "object", fields=[column(NAME, "boolean")])], chunks=[arrow_chunk(table)])
+
+
+def test_json_text_is_bounded_whatever_it_repeats(project: Project) -> None:
+    outcome, peak_kb = export_measured(project, repeated_names())
+    assert outcome.code == 0, outcome.stderr
+    assert peak_kb < PEAK_KB
+    (part,) = project.export.rglob("*.parquet")
+    with pq.ParquetFile(part) as file:
+        assert file.metadata.num_rows == 100_000
+        last = file.read_row_group(file.num_row_groups - 1)
+    assert last["O"][-1].as_py() == json.dumps({NAME: True}, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("reader", ["batches", "stream"])
+def test_json_text_that_python_reads_is_bounded_too(project: Project, reader: str) -> None:
+    outcome, peak_kb = read_measured(project, repeated_names(), reader)
+    assert outcome == 100_000
+    assert peak_kb < PEAK_KB
+
+
+def test_a_value_whose_json_text_has_no_end_is_refused(project: Project) -> None:
+    result = repeated_names()
+    rows = pa.concat_arrays([pa.array([{NAME: True}], pa.struct([(NAME, pa.bool_())]))] * 30_000)
+    table = pa.table({"L": pa.ListArray.from_arrays([0, 30_000], rows)})
+    array = column("L", "array", fields=[column("", "object", fields=result.row_type[0]["fields"])])
+    outcome, peak_kb = export_measured(project, Result([array], chunks=[arrow_chunk(table)]))
+    assert outcome.code == 7, outcome.stderr
+    assert "column L, row 1" in outcome.stderr and "hint" in outcome.stderr
     assert peak_kb < PEAK_KB

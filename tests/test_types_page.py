@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from program import ROOT, SNOWMELT
 
 
 def test_the_page_is_current_and_its_footnotes_are_there() -> None:
-    said = subprocess.run([ROOT / "build" / "snowmelt", "types"], capture_output=True, check=True).stdout.decode()
+    said = subprocess.run([SNOWMELT, "types"], capture_output=True, check=True).stdout.decode()
     assert (ROOT / "docs" / "types.md").read_text(encoding="utf-8") == said, "run `make docs`"
     used = set(re.findall(r"\[\^(\w+)\](?!:)", said))
     told = set(re.findall(r"^\[\^(\w+)\]:", said, re.MULTILINE))

@@ -12,6 +12,7 @@
 
 #include "handles.h"
 #include "keys.h"
+#include "snowmelt/config.h"
 #include "snowmelt/extract/result_reader.h"
 
 namespace snowmelt::python {
@@ -115,18 +116,36 @@ class CursorHandle {
 
   int64_t rowcount() const { return (**cursor_)->rowcount(); }
 
-  nb::list fetch(size_t count, const nb::tuple& converters) {
+  // Up to `count` rows, and whether they are the last. Large rows come fewer at once.
+  nb::tuple fetch(size_t count, const nb::tuple& converters) {
     connection_->get();
-    const auto rows = exclusive([cursor = **cursor_, count] { return cursor->fetchmany(count); });
+    struct Fetched {
+      std::vector<Row> rows;
+      bool ended = false;
+    };
+    const auto fetched = exclusive([cursor = **cursor_, count] {
+      constexpr size_t kBytesMax = 8 << 20;
+      Fetched some;
+      for (size_t bytes = 0; some.rows.size() < count && bytes < kBytesMax;) {
+        std::optional<Row> row = cursor->fetchone();
+        if (!row) {
+          some.ended = true;
+          break;
+        }
+        for (const Value& value : *row) bytes += value ? value->size() : 0;
+        some.rows.push_back(std::move(*row));
+      }
+      return some;
+    });
     nb::list out;
-    for (const Row& row : rows) {
+    for (const Row& row : fetched.rows) {
       nb::object values = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(row.size())));
       for (size_t i = 0; i < row.size(); ++i) {
         PyTuple_SET_ITEM(values.ptr(), static_cast<Py_ssize_t>(i), to_python(row[i], converters[i].ptr()).release().ptr());
       }
       out.append(std::move(values));
     }
-    return out;
+    return nb::make_tuple(out, fetched.ended);
   }
 
   std::optional<std::string> query_id() const {
@@ -146,6 +165,7 @@ class CursorHandle {
     }
     ResultReaderOptions options;
     options.rules = table.rules;
+    options.memory_limit = load_config().export_.memory_limit;
     return std::make_shared<ReaderHandle>(open_result_reader(connection_->get(), *result, options));
   }
 

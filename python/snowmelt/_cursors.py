@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 Converter = Callable[[str], Any] | None
 
-_BATCH = 10_000  # rows taken from the engine at once
+_BATCH = 10_000  # rows taken from the engine at once, fewer of large ones
 _EPOCH = dt.datetime(1970, 1, 1)
 
 
@@ -117,9 +117,8 @@ class Cursor:
         """Takes the next rows from the engine; False at the end."""
         if self._ended:
             return False
-        self._rows = self._handle.fetch(_BATCH, self._converters)
+        self._rows, self._ended = self._handle.fetch(_BATCH, self._converters)
         self._next = 0
-        self._ended = len(self._rows) < _BATCH
         return bool(self._rows)
 
     def _fetchable(self) -> None:

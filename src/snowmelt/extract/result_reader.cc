@@ -14,6 +14,7 @@
 #include "snowmelt/extract/work_budget.h"
 #include "snowmelt/foreign_error.h"
 #include "snowmelt/lowest_failure.h"
+#include "snowmelt/machine_limits.h"
 
 namespace snowmelt {
 namespace {
@@ -25,7 +26,8 @@ HttpOptions http_of(const Connection& connection) {
   return snowflake ? http_options(snowflake->config()) : HttpOptions{};
 }
 
-// Workers take units in order and put them back by their first row; a worker far ahead of the reader waits.
+// Workers take units in order and put them back by their first row; room for a unit is kept until it was read, so that a worker
+// far ahead of the reader waits.
 class OrderedReader final : public ResultReader {
  public:
   OrderedReader(std::shared_ptr<Connection> connection, StatementResult result, const ResultReaderOptions& options)
@@ -35,7 +37,9 @@ class OrderedReader final : public ResultReader {
         source_(std::move(connection), std::move(result), converter_) {
     const int wanted = options.threads > 0 ? options.threads : default_threads();
     const int threads = std::min(wanted, source_.units());
-    ahead_max_ = static_cast<size_t>(2 * threads);
+    constexpr int kUnitsOfThread = 3;  // one in hand, two ahead
+    budget_ = std::make_shared<WorkBudget>(kUnitsOfThread * threads,
+                                           options.memory_limit > 0 ? options.memory_limit : default_memory_limit(), 0);
     running_ = threads;
     try {
       for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
@@ -56,7 +60,8 @@ class OrderedReader final : public ResultReader {
   std::shared_ptr<arrow::Schema> schema() const override { return converter_->schema(); }
 
   std::shared_ptr<arrow::RecordBatch> next() override {
-    while (current_.empty()) {
+    while (current_.batches.empty()) {
+      current_ = {};  // its room is free again
       if (next_row_ == source_.total()) return nullptr;
       std::unique_lock lock(mutex_);
       changed_.wait(
@@ -70,12 +75,16 @@ class OrderedReader final : public ResultReader {
         throw VerificationError("snowflake.counts_differ", "the result ended before the rows the server announced");
       }
       next_row_ += found->second.rows;
-      current_ = std::move(found->second.batches);
+      current_ = std::move(found->second);
       ready_.erase(found);
-      changed_.notify_all();
     }
-    std::shared_ptr<arrow::RecordBatch> batch = std::move(current_.front());
-    current_.pop_front();
+    std::shared_ptr<arrow::RecordBatch> batch = std::move(current_.batches.front());
+    if (current_.wire) {
+      const int64_t rows = batch->num_rows();
+      batch = converter_->convert(*batch, current_.first_row);
+      current_.first_row += rows;
+    }
+    current_.batches.pop_front();
     return batch;
   }
 
@@ -91,22 +100,21 @@ class OrderedReader final : public ResultReader {
  private:
   struct Unit {
     int64_t rows = 0;
-    Batches batches;
+    Batches batches = {};
+    bool wire = false;      // the pieces of what was cut are converted when they are read …
+    int64_t first_row = 0;  // … this the first row of the next one
+    WorkBudget::Lease lease = {};
   };
 
   void work() noexcept {
     UnitData data;
     try {
-      const auto feed = source_.open_feed(http_, RetryPolicy{}, nullptr, stopping_.get_token());
+      const auto feed = source_.open_feed(http_, RetryPolicy{}, budget_, stopping_.get_token());
       while (feed->next(data)) {
         const int64_t first_row = data.first_row;
         Unit unit = convert(data);
         data = {.index = data.index};
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [&] {
-          return ready_.size() < ahead_max_ || first_row == next_row_ || !failure_.matters(data.index) ||
-                 stopping_.stop_requested();
-        });
+        const std::lock_guard lock(mutex_);
         if (!failure_.matters(data.index) || stopping_.stop_requested()) break;
         if (unit.rows > 0) ready_.emplace(first_row, std::move(unit));
         changed_.notify_all();
@@ -127,8 +135,13 @@ class OrderedReader final : public ResultReader {
     source_.drop_above(place);
   }
 
-  Unit convert(const UnitData& data) const {
-    Unit unit{.rows = data.rows, .batches = {}};
+  Unit convert(UnitData& data) const {
+    Unit unit{.rows = data.rows, .first_row = data.first_row, .lease = std::move(data.lease)};
+    if (data.cut) {
+      unit.wire = true;
+      unit.batches = {data.batches.begin(), data.batches.end()};
+      return unit;
+    }
     if (!arrow_) {
       if (data.rows > 0) unit.batches.push_back(converter_->convert_rows(data.text_rows, data.first_row));
       return unit;
@@ -145,8 +158,8 @@ class OrderedReader final : public ResultReader {
   const bool arrow_;
   const HttpOptions http_;
   ResultSource source_;
-  size_t ahead_max_ = 1;
-  Batches current_;  // the reader's own
+  std::shared_ptr<WorkBudget> budget_;  // outlives the leases below
+  Unit current_;                        // the reader's own
   std::stop_source stopping_;
   std::mutex mutex_;  // of what follows
   std::condition_variable changed_;

@@ -3,6 +3,7 @@
 
 #include <arrow/api.h>
 
+#include <cstdint>
 #include <memory>
 #include <stop_token>
 
@@ -13,7 +14,8 @@ namespace snowmelt {
 
 struct ResultReaderOptions {
   ColumnRules rules;
-  int threads = 0;  // 0: as many as cores
+  int threads = 0;           // 0: as many as cores
+  int64_t memory_limit = 0;  // bytes for what was downloaded and not read yet; 0: default_memory_limit()
 };
 
 class ResultReader : public arrow::RecordBatchReader {

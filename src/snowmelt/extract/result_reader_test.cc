@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <latch>
 
 #include "snowmelt/error.h"
@@ -21,8 +22,9 @@ class NoConnection : public Connection {
 // One column of one digit; two digits are an offender. The first chunk comes when the second was asked for.
 class ResultReaderTest : public testing::Test {
  protected:
-  std::shared_ptr<ResultReader> open(const std::vector<std::string>& chunks) {
+  std::shared_ptr<ResultReader> open(const std::vector<std::string>& chunks, int64_t memory_limit = 100'000'000) {
     bodies_ = chunks;
+    if (memory_limit < 100'000'000) second_asked_.count_down();
     StatementResult result;
     result.arrow = false;
     SnowflakeColumn digit;
@@ -34,11 +36,12 @@ class ResultReaderTest : public testing::Test {
     for (size_t i = 0; i < chunks.size(); ++i) {
       ResultChunk chunk;
       chunk.url = server_.url(std::to_string(i));
+      chunk.uncompressed_size = static_cast<int64_t>(chunks[i].size());
       chunk.rows = static_cast<int64_t>(std::count(chunks[i].begin(), chunks[i].end(), '['));
       result.chunks.push_back(chunk);
       result.total += chunk.rows;
     }
-    ResultReaderOptions options{.rules = {}, .threads = 2};
+    ResultReaderOptions options{.rules = {}, .threads = 2, .memory_limit = memory_limit};
     options.rules.integers = IntegerMode::numeric;
     return open_result_reader(std::make_shared<NoConnection>(), std::move(result), options);
   }
@@ -56,8 +59,10 @@ class ResultReaderTest : public testing::Test {
   int64_t rows_ = 0;
   std::vector<std::string> bodies_;
   std::latch second_asked_{1};
+  std::atomic<int> asked_{0};
   TestChunkServer server_{[this](const std::string& path, const std::string&) {
-    if (path == "1") second_asked_.count_down();
+    asked_ = std::max(asked_.load(), std::stoi(path) + 1);
+    if (path == "1" && !second_asked_.try_wait()) second_asked_.count_down();
     if (path == "0") second_asked_.wait();
     return TestAnswer{.body = bodies_.at(std::stoul(path))};
   }};
@@ -84,6 +89,15 @@ TEST_F(ResultReaderTest, rows_come_in_order) {
   while (const auto batch = reader->next()) text += batch->column(0)->ToString();
   std::erase_if(text, [](char c) { return c < '0' || c > '9'; });
   EXPECT_EQ(text, "123456");
+  EXPECT_EQ(reader->next(), nullptr);
+}
+
+TEST_F(ResultReaderTest, nothing_is_fetched_ahead_that_the_limit_has_no_room_for) {
+  const auto reader = open(std::vector<std::string>(50, R"(["1"])"), 1);
+  for (int row = 1; row <= 50; ++row) {
+    ASSERT_NE(reader->next(), nullptr);
+    EXPECT_LE(asked_, row) << "only what is in hand";
+  }
   EXPECT_EQ(reader->next(), nullptr);
 }
 

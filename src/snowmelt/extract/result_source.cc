@@ -81,11 +81,16 @@ class ResultSource::Feed : public UnitFeed {
 
   bool next(UnitData& unit) override {
     if (stop_.stop_requested()) return false;
-    const size_t index = source_.take_unit(*this);
-    if (index == source_.units_.size()) return false;
-    unit.index = static_cast<int>(index);
     WorkBudget::Lease lease;
-    if (budget_) lease = budget_->acquire(source_.unit_bytes(source_.units_[index]), stop_);
+    size_t index = 0;
+    {
+      // Who keeps leases until the units before have come must not hold what those wait for.
+      const std::lock_guard in_order(source_.leasing_);
+      index = source_.take_unit(*this);
+      if (index == source_.units_.size()) return false;
+      unit.index = static_cast<int>(index);
+      if (budget_) lease = budget_->acquire(source_.unit_bytes(source_.units_[index]), stop_);
+    }
     if (stop_.stop_requested()) return false;
     read_counted(source_.units_[index], unit);
     unit.lease = std::move(lease);
@@ -142,7 +147,7 @@ class ResultSource::Feed : public UnitFeed {
 
   // Of a chunk that was damaged in its first form, the turn is kept while it comes again: rare.
   void on_turn(UnitData& unit, const std::function<void()>& work) {
-    if (!budget_) return work();
+    if (!budget_ || !budget_->has_turns()) return work();
     if (!unit.turn) unit.turn = budget_->take_turn(stop_);
     if (!unit.turn) throw Interrupted("extract.stopped", "the export was stopped");
     unit.turn->run(work);
@@ -153,15 +158,15 @@ class ResultSource::Feed : public UnitFeed {
     std::shared_ptr<arrow::Schema> schema;
     const auto batches = read_arrow_stream(body, &schema);
     source_.converter_->check_wire_schema(*schema);
+    for (const auto& batch : batches) {
+      for (auto& piece : source_.converter_->cut(batch)) unit.batches.push_back(std::move(piece));
+    }
+    unit.cut = unit.batches.size() > batches.size();
   }
 
   std::shared_ptr<arrow::Buffer> download(int chunk, UnitData& unit) {
     for (int refreshes = 0;; ++refreshes) {
       const Address address = source_.address(chunk);
-    for (const auto& batch : batches) {
-      for (auto& piece : source_.converter_->cut(batch)) unit.batches.push_back(std::move(piece));
-    }
-    unit.cut = unit.batches.size() > batches.size();
       try {
         return downloader_.fetch(address.chunk, address.headers,
                                  [&](const std::function<void()>& inflate_body) { on_turn(unit, inflate_body); });

@@ -53,7 +53,8 @@ class ResultSource {
   // The inline batch counts when it has rows, or when there is nothing else.
   int units() const { return static_cast<int>(units_.size()); }
 
-  // A feed for one thread; feeds take units from one another's common list.
+  // A feed for one thread; feeds take units from one another's common list, and room for them in that order: it may be kept until
+  // the units before have been done with.
   std::unique_ptr<UnitFeed> open_feed(const HttpOptions& http, const RetryPolicy& retries, std::shared_ptr<WorkBudget> budget,
                                       std::stop_token stop);
 
@@ -95,7 +96,8 @@ class ResultSource {
   bool arrow_ = true;
   size_t columns_ = 0;  // of the row type
   std::vector<Unit> units_;
-  std::mutex taking_;  // of the next three
+  std::mutex leasing_;  // units get their leases in their order
+  std::mutex taking_;   // of the next three
   size_t next_unit_ = 0;
   size_t units_end_ = 0;  // lower than their number once some were dropped
   std::set<Feed*> feeds_;

@@ -17,7 +17,8 @@ namespace snowmelt {
 class WorkBudget {
  public:
   // At most `chunks` chunks, and `bytes` of memory for them; a chunk larger than all of that is let through alone. `turns` of
-  // them are inflated, converted and written at the same time; the others are on their way or wait.
+  // them are inflated, converted and written at the same time; the others are on their way or wait. With no turns that is the
+  // business of the threads that ask.
   WorkBudget(int chunks, int64_t bytes, int turns);
 
   // Given back by its destructor.
@@ -65,6 +66,7 @@ class WorkBudget {
   using Turn = std::unique_ptr<Hand, GiveHandBack>;
   // Waits for a hand; none when stopped. Asked for with a lease, never with a turn.
   Turn take_turn(const std::stop_token& stop);
+  bool has_turns() const { return !hands_.empty(); }
 
  private:
   void give_back(int64_t bytes);
