@@ -120,6 +120,33 @@ def test_a_directory_that_exists_keeps_its_mode(job: Project) -> None:
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize(
+    ("permissions", "mode", "remedy"),
+    [
+        ("private", 0o755, "700"),
+        ("private", 0o710, "700"),
+        ("private", 0o1777, None),
+        ("group", 0o755, "750"),
+        ("group", 0o750, None),
+        ("umask", 0o777, None),
+    ],
+)
+def test_a_directory_that_lets_others_in_is_warned_of_once(
+    permissions: str, mode: int, remedy: str | None, job: Project, sandbox: Sandbox, postgres: PrivatePostgres
+) -> None:
+    tables = [{"source": f"DB.PUBLIC.{name}", "mode": "replace"} for name in ("GOOD", "WIDE")]
+    job.configure(
+        snowflake=sandbox.connection_keys, postgres=postgres.uri, tables=tables, extra=f"permissions = {json.dumps(permissions)}"
+    )
+    job.export.mkdir()
+    job.export.chmod(mode)
+    done = job.run("export")
+    assert done.code == 0, done.stderr
+    assert done.stderr.count("others may look into") == (remedy is not None), done.stderr
+    assert remedy is None or f"chmod {remedy} {job.export}" in done.stderr
+    assert stat.S_IMODE(job.export.stat().st_mode) == mode % 0o1000 or mode == 0o1777
+
+
 def test_configuration_through_a_pipe_of_the_shell(job: Project) -> None:
     text = job.directory / "other.toml"
     (job.directory / "snowmelt.toml").rename(text)

@@ -162,6 +162,7 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   job.table = name_of(table);
   const std::string statement = statement_of(table);
   job.directory = export_directory(options.directory, job.table);
+  warn_of_open_directory(options.directory, job.directory, options.permissions);
   make_directories(job.directory, options.permissions);
   job.lock = DirectoryLock::exclusive(
       job.directory, options.permissions,

@@ -7,10 +7,13 @@
 
 #include <array>
 #include <cerrno>
+#include <mutex>
+#include <set>
 #include <system_error>
 #include <utility>
 
 #include "snowmelt/error.h"
+#include "snowmelt/log.h"
 
 namespace snowmelt {
 namespace fs = std::filesystem;
@@ -93,6 +96,25 @@ void make_directories(const fs::path& directory, FilePermissions permissions) {
   if (permissions != FilePermissions::umask) static_cast<void>(::chmod(directory.c_str(), mode));
   // A parent that may be written and not read cannot be synced.
   if (::access(parent.empty() ? "." : parent.c_str(), R_OK) == 0) sync_directory(parent.empty() ? fs::path(".") : parent);
+}
+
+void warn_of_open_directory(const fs::path& exports, const fs::path& one, FilePermissions permissions) {
+  static std::mutex mutex;
+  static std::set<fs::path> told;
+  for (const fs::path& directory : {exports, one}) {
+    struct stat status {};
+    if (::stat(directory.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || (status.st_mode & S_ISVTX) != 0) continue;
+    if ((status.st_mode & 0777 & ~directory_mode(permissions)) == 0) return;
+    {
+      const std::lock_guard lock(mutex);
+      if (!told.insert(directory).second) return;
+    }
+    const bool group = permissions == FilePermissions::group;
+    log(LogLevel::warning,
+        "{}: others may look into this directory (mode {:04o}), though [export] permissions is {}: chmod {} {}",
+        directory.string(), status.st_mode & 07777, group ? "group" : "private", group ? "750" : "700", directory.string());
+    return;
+  }
 }
 
 void sync_directory(const fs::path& directory) {

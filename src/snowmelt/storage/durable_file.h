@@ -40,6 +40,11 @@ void set_mode(int descriptor, FilePermissions permissions);
 // Makes `directory` and its parents, durably; what exists keeps its mode. FileError names the one that cannot be made.
 void make_directories(const std::filesystem::path& directory, FilePermissions permissions = FilePermissions::private_);
 
+// For the directory of all exports and that of one: warns, once each process, of one that is there already and lets in others
+// than `permissions` say. Below a directory that keeps them out it need not be looked; one that everybody shares (/tmp) is none
+// of ours.
+void warn_of_open_directory(const std::filesystem::path& exports, const std::filesystem::path& one, FilePermissions permissions);
+
 // A rename is durable only once its directory is.
 void sync_directory(const std::filesystem::path& directory);
 
