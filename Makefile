@@ -49,11 +49,11 @@ MINUTES ?= 20
 fuzz: setup
 	@tools/fuzz $$(($(MINUTES) * 60))
 
-# Arrow and Go are not built for the sanitizer: what they leak at exit is not ours.
-test-asan: setup
+# Unit tests, and program tests of what handles bytes, files and loads, by the address and undefined-behaviour sanitizers.
+test-asan: setup-test
 	@cmake --preset asan > build-configure.log 2>&1 || { cat build-configure.log; exit 1; }; rm -f build-configure.log
-	@cmake --build --preset asan --target unit_tests snowmelt_bridge
-	@ASAN_OPTIONS=detect_leaks=0 $(VENV)/bin/python -m snowmelt_sandbox.postgres -- ctest --preset asan -E '^bridge$$'
+	@cmake --build --preset asan --target all unit_tests
+	@tools/test-asan
 
 # Simultaneous loads of one target, with changes of the table by a third session between.
 PAIRS ?= 200

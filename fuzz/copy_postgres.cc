@@ -1,7 +1,7 @@
 // The COPY encoder against PostgreSQL's own reader: what it encodes is taken, and comes back as the same bytes.
 //
 // The server is SNOWMELT_TEST_POSTGRES (tools/fuzz starts a private one). Types whose bytes the server writes in another form
-// than it reads them (jsonb, which it normalises) only have to be taken.
+// than it reads them (jsonb, which it normalises, and infinite numerics) only have to be taken.
 #include <arrow/api.h>
 #include <fuzzer/FuzzedDataProvider.h>
 #include <libpq-fe.h>
@@ -130,6 +130,14 @@ std::shared_ptr<arrow::Array> column(Provider& input, const Type& type, int64_t 
   return builder->Finish().ValueOrDie();
 }
 
+bool holds_infinity(const arrow::Array& texts) {
+  const auto& strings = static_cast<const arrow::StringArray&>(texts);
+  for (int64_t i = 0; i < strings.length(); ++i) {
+    if (!strings.IsNull(i) && strings.GetView(i).find("nf") != std::string_view::npos) return true;
+  }
+  return false;
+}
+
 std::vector<TargetColumn> as_made(const std::vector<NewColumn>& columns) {
   std::vector<TargetColumn> made;
   for (const NewColumn& column : columns) {
@@ -178,6 +186,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     same_bytes = same_bytes && !type.source.is(SourceWord::variant);
     fields.push_back(arrow::field("c" + std::to_string(i), type.arrow));
     arrays.push_back(column(input, type, rows));
+    // The server writes 32 as the scale of an infinite numeric, and does not look at it when it reads one.
+    same_bytes = same_bytes && !(std::string_view(type.source) == "DECFLOAT" && holds_infinity(*arrays.back()));
     source.push_back({fields.back()->name(), type.source, true});
   }
   const auto schema = arrow::schema(fields);

@@ -37,7 +37,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CopyBuffer out;
     int64_t row = 1;
     while (const auto batch = reader.next()) {
-      if (!batch->ValidateFull().ok()) std::abort();
+      const arrow::Status valid = batch->ValidateFull();
+      // A time outside the day is the encoder's to refuse, which names its row.
+      if (!valid.ok() && valid.message().find("is not within the acceptable range of ") == std::string::npos) std::abort();
       encoder.encode(*adapter.adapt(*batch, row), row, out);
       row += batch->num_rows();
       out.clear();

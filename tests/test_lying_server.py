@@ -23,6 +23,7 @@ from snowmelt_sandbox.testing import PATIENCE
 from static_server import Chunk, Result, StaticServer, arrow_chunk, column, stream_of
 
 GOOD = Result([column("N", "fixed", 38, 0)], chunks=[arrow_chunk(pa.table({"N": pa.array(range(100), pa.int64())}))])
+GOOD_TEXT = arrow_chunk(pa.table({"T": ["text"]}))
 MEMORY_LIMIT = 100_000_000
 PEAK_KB = (2 * MEMORY_LIMIT + 200_000_000) // 1024
 
@@ -200,6 +201,14 @@ def test_memory_is_bounded_by_what_was_announced(project: Project, body: str) ->
     outcome, peak_kb = export_measured(project, larger_than_announced(body))
     assert outcome.code == 11, outcome.stderr
     assert peak_kb < PEAK_KB
+
+
+def test_memory_is_bounded_where_no_size_was_announced(project: Project) -> None:
+    chunk = replace(arrow_chunk(pa.table({"T": ["x" * 1_000_000] * 240})), size=0)
+    outcome, peak_kb = export_measured(project, Result([column("T", "text")], chunks=[chunk] * 3))
+    assert outcome.code == 11 and "memory_limit" in outcome.stderr, outcome.stderr
+    assert peak_kb < PEAK_KB
+    assert export(project, Result([column("T", "text")], chunks=[replace(GOOD_TEXT, size=0)])).code == 0
 
 
 @pytest.mark.parametrize("reader", ["rows", "table"])

@@ -17,7 +17,6 @@ namespace {
 
 constexpr int64_t kInflatedBytesMax = int64_t{4} << 30;
 // Twice what was announced, and what any chunk may have: nobody promises that the server's number is exact.
-constexpr int64_t kUnannouncedBytesMax = 256 << 20;
 constexpr int64_t kSmallBytesMax = 8 << 20;
 // A stream is read without a copy; this is for what the reader itself may need.
 constexpr int64_t kReaderBytesMax = 16 << 20;
@@ -78,18 +77,22 @@ class RowHandler : public nlohmann::json_sax<nlohmann::json> {
 
 }  // namespace
 
-int64_t inflated_bytes_max(int64_t announced) {
-  if (announced <= 0) return kUnannouncedBytesMax;
+int64_t inflated_bytes_max(int64_t announced, int64_t unannounced_max) {
+  if (announced <= 0) return std::clamp(unannounced_max, kSmallBytesMax, kUnannouncedBytesMax);
   return announced > (kInflatedBytesMax - kSmallBytesMax) / 2 ? kInflatedBytesMax : 2 * announced + kSmallBytesMax;
 }
 
-std::shared_ptr<arrow::Buffer> inflate(std::string body, int64_t announced) {
-  const int64_t most = inflated_bytes_max(announced);
-  const auto too_large = [&] {
-    throw_damaged(fmt::format("the chunk has more than {} bytes, {} were announced", most, announced));
-  };
+void throw_too_large(int64_t most, int64_t announced) {
+  throw ChunkDamaged("chunk.too_large",
+                     announced > 0
+                         ? fmt::format("more than {} bytes came where {} were announced", most, announced)
+                         : fmt::format("more than {} bytes came and no size was announced, which memory_limit bounds", most));
+}
+
+std::shared_ptr<arrow::Buffer> inflate(std::string body, int64_t announced, int64_t unannounced_max) {
+  const int64_t most = inflated_bytes_max(announced, unannounced_max);
   if (!is_gzip(body)) {
-    if (static_cast<int64_t>(body.size()) > most) too_large();
+    if (static_cast<int64_t>(body.size()) > most) throw_too_large(most, announced);
     return arrow::Buffer::FromString(std::move(body));
   }
   if (body.size() < kGzipFrameBytes) throw_damaged("the chunk is cut short");
@@ -109,7 +112,7 @@ std::shared_ptr<arrow::Buffer> inflate(std::string body, int64_t announced) {
         libdeflate_gzip_decompress_ex(decompressor.get(), body.data() + consumed, body.size() - consumed,
                                       out->mutable_data() + produced, static_cast<size_t>(out->size() - produced), &in, &made);
     if (result == LIBDEFLATE_INSUFFICIENT_SPACE) {
-      if (out->size() == most) too_large();
+      if (out->size() == most) throw_too_large(most, announced);
       take(out->Resize(std::min(out->size() * 2, most), /*shrink_to_fit=*/false));
       continue;
     }

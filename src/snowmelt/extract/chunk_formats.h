@@ -20,12 +20,16 @@ class ChunkDamaged : public VerificationError {
   using VerificationError::VerificationError;
 };
 
+// The most of a chunk whose size the server did not say, where memory_limit is no lower.
+inline constexpr int64_t kUnannouncedBytesMax = 256 << 20;
+
 // How large a chunk may be that the server announced with so many bytes; 0: it did not say.
-int64_t inflated_bytes_max(int64_t announced);
+int64_t inflated_bytes_max(int64_t announced, int64_t unannounced_max = kUnannouncedBytesMax);
 
 // Gzip (one or several members, told by its first bytes) or plain, which is kept without a copy. Throws ChunkDamaged, also for
-// more than inflated_bytes_max(announced).
-std::shared_ptr<arrow::Buffer> inflate(std::string body, int64_t announced);
+// more than inflated_bytes_max().
+std::shared_ptr<arrow::Buffer> inflate(std::string body, int64_t announced, int64_t unannounced_max = kUnannouncedBytesMax);
+[[noreturn]] void throw_too_large(int64_t most, int64_t announced);
 
 // The batches of an Arrow IPC stream, fully checked (wire_check.h); they point into `stream`. Batches without rows are left out.
 // Throws ChunkDamaged, and ValueError for an Arrow type that results do not come in.

@@ -97,9 +97,9 @@ std::string origin_of(const std::string& url) {
 }
 
 // What may come for a chunk of these sizes. Storage may send the inflated form where the compressed one was announced.
-int64_t body_bytes_max(const ResultChunk& chunk) {
+int64_t body_bytes_max(const ResultChunk& chunk, int64_t unannounced_max) {
   const int64_t announced = std::max(chunk.compressed_size, chunk.uncompressed_size);
-  if (announced == 0) return kReserveBytesMax;
+  if (announced == 0) return inflated_bytes_max(0, unannounced_max);
   return std::min(kBodyBytesMax, 2 * std::min(announced, kBodyBytesMax) + kBodySlackBytes);
 }
 
@@ -117,8 +117,8 @@ HttpOptions http_options(const SnowflakeConfig& config) {
 }
 
 struct ChunkDownloader::Impl {
-  Impl(HttpOptions options_in, RetryPolicy retries_in, std::stop_token stop_in)
-      : options(std::move(options_in)), retries(retries_in), stop(std::move(stop_in)) {
+  Impl(HttpOptions options_in, RetryPolicy retries_in, std::stop_token stop_in, int64_t unannounced_max_in)
+      : options(std::move(options_in)), retries(retries_in), stop(std::move(stop_in)), unannounced_max(unannounced_max_in) {
     if (curl_started != CURLE_OK) throw BugError("chunk.curl", "libcurl does not start");
     easy.reset(curl_easy_init());
     multi.reset(curl_multi_init());
@@ -182,7 +182,7 @@ struct ChunkDownloader::Impl {
     }
     curl_easy_setopt(easy.get(), CURLOPT_HTTPHEADER, list.get());
     curl_easy_setopt(easy.get(), CURLOPT_URL, chunk.url.c_str());
-    body_max = body_bytes_max(chunk);
+    body_max = body_bytes_max(chunk, unannounced_max);
     long status = 0;
     for (int redirects = 0;; ++redirects) {
       if (!receive_answer(chunk)) return nullptr;
@@ -198,7 +198,7 @@ struct ChunkDownloader::Impl {
       throw ConnectionError("chunk.refused", text);
     }
     std::shared_ptr<arrow::Buffer> inflated;
-    on_turn([&] { inflated = inflate(std::move(body), chunk.uncompressed_size); });
+    on_turn([&] { inflated = inflate(std::move(body), chunk.uncompressed_size, unannounced_max); });
     return inflated;
   }
 
@@ -212,8 +212,7 @@ struct ChunkDownloader::Impl {
     problem = error_text[0] != '\0' ? error_text.data() : curl_easy_strerror(result);
     if (result == CURLE_WRITE_ERROR) {
       body = {};
-      throw ChunkDamaged("chunk.too_large", fmt::format("more than {} bytes came where {} were announced", body_max,
-                                                        std::max(chunk.compressed_size, chunk.uncompressed_size)));
+      throw_too_large(body_max, std::max(chunk.compressed_size, chunk.uncompressed_size));
     }
     if (!is_hopeless(result, problem)) return false;
     throw ConnectionError(
@@ -262,6 +261,7 @@ struct ChunkDownloader::Impl {
   HttpOptions options;
   RetryPolicy retries;
   std::stop_token stop;
+  int64_t unannounced_max;
   std::array<char, CURL_ERROR_SIZE> error_text{};
   std::string body;
   int64_t body_max = kBodyBytesMax;
@@ -273,8 +273,8 @@ struct ChunkDownloader::Impl {
   std::unique_ptr<CURLM, CurlMultiDelete> multi;
 };
 
-ChunkDownloader::ChunkDownloader(HttpOptions options, RetryPolicy retries, std::stop_token stop)
-    : impl_(std::make_unique<Impl>(std::move(options), retries, std::move(stop))) {}
+ChunkDownloader::ChunkDownloader(HttpOptions options, RetryPolicy retries, std::stop_token stop, int64_t unannounced_max)
+    : impl_(std::make_unique<Impl>(std::move(options), retries, std::move(stop), unannounced_max)) {}
 
 ChunkDownloader::~ChunkDownloader() = default;
 

@@ -50,7 +50,8 @@ using OnTurn = std::function<void(const std::function<void()>& work)>;
 
 class ChunkDownloader {
  public:
-  ChunkDownloader(HttpOptions options, RetryPolicy retries, std::stop_token stop);
+  // `unannounced_max`: bytes of a chunk whose size the server does not say.
+  ChunkDownloader(HttpOptions options, RetryPolicy retries, std::stop_token stop, int64_t unannounced_max = kUnannouncedBytesMax);
   ~ChunkDownloader();
   ChunkDownloader(const ChunkDownloader&) = delete;
   ChunkDownloader& operator=(const ChunkDownloader&) = delete;

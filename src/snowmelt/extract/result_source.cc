@@ -70,7 +70,8 @@ class ResultSource::Feed : public UnitFeed {
       : source_(source),
         budget_(std::move(budget)),
         on_stop_(std::move(stop), [this] { give_up(); }),
-        downloader_(http, retries, stop_) {
+        unannounced_max_(budget_ ? std::min(budget_->bytes(), kUnannouncedBytesMax) : kUnannouncedBytesMax),
+        downloader_(http, retries, stop_, unannounced_max_) {
     const std::lock_guard lock(source_.taking_);
     source_.feeds_.insert(this);
   }
@@ -89,7 +90,7 @@ class ResultSource::Feed : public UnitFeed {
       index = source_.take_unit(*this);
       if (index == source_.units_.size()) return false;
       unit.index = static_cast<int>(index);
-      if (budget_) lease = budget_->acquire(source_.unit_bytes(source_.units_[index]), stop_);
+      if (budget_) lease = budget_->acquire(source_.unit_bytes(source_.units_[index], unannounced_max_), stop_);
     }
     if (stop_.stop_requested()) return false;
     read_counted(source_.units_[index], unit);
@@ -188,6 +189,7 @@ class ResultSource::Feed : public UnitFeed {
   std::stop_source stopping_;  // this feed alone …
   const std::stop_token stop_ = stopping_.get_token();
   const std::stop_callback<std::function<void()>> on_stop_;  // … also when all are stopped
+  const int64_t unannounced_max_;
   ChunkDownloader downloader_;
 };
 
@@ -239,11 +241,11 @@ std::string ResultSource::unit_name(const Unit& unit) const {
   return fmt::format("chunk {} of {}", unit.chunk + 1, result_.chunks.size());
 }
 
-int64_t ResultSource::unit_bytes(const Unit& unit) const {
+int64_t ResultSource::unit_bytes(const Unit& unit, int64_t unannounced_max) const {
   const std::lock_guard lock(mutex_);
   if (unit.chunk < 0) return static_cast<int64_t>(2 * result_.first_batch.size());
   const ResultChunk& chunk = result_.chunks[static_cast<size_t>(unit.chunk)];
-  const int64_t inflated = chunk.uncompressed_size > 0 ? chunk.uncompressed_size : inflated_bytes_max(0);
+  const int64_t inflated = chunk.uncompressed_size > 0 ? chunk.uncompressed_size : inflated_bytes_max(0, unannounced_max);
   return saturating_add(chunk.compressed_size, held_bytes(inflated, unit.rows));
 }
 

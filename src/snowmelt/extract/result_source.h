@@ -79,7 +79,7 @@ class ResultSource {
   size_t take_unit(Feed& feed);
   std::string unit_name(const Unit& unit) const;
   // Memory that a unit is to take as the server announced it, and that it takes with so many bytes inflated.
-  int64_t unit_bytes(const Unit& unit) const;
+  int64_t unit_bytes(const Unit& unit, int64_t unannounced_max) const;
   int64_t held_bytes(int64_t inflated, int64_t rows) const;
   Address address(int chunk) const;
   std::shared_ptr<arrow::Buffer> inline_stream() const;

@@ -67,6 +67,7 @@ class WorkBudget {
   // Waits for a hand; none when stopped. Asked for with a lease, never with a turn.
   Turn take_turn(const std::stop_token& stop);
   bool has_turns() const { return !hands_.empty(); }
+  int64_t bytes() const { return bytes_; }
 
  private:
   void give_back(int64_t bytes);
