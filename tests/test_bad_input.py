@@ -281,7 +281,7 @@ CASES = [
     Case("no PostgreSQL", 4, ["postgres", "running"], no_postgres),
     Case("no such database", 2, ["nothing_here"], wrong_database),
     Case("PostgreSQL refuses the user", 3, ["locked_out"], password_of_postgres),
-    Case("no privilege", 8, ["permission denied", "good"], no_privilege, tables=[{**GOOD, "mode": "truncate"}], exports=True),
+    Case("no privilege", 8, ["grant insert on table", "good"], no_privilege, tables=[{**GOOD, "mode": "truncate"}], exports=True),
     # The source
     Case("table missing in Snowflake", 5, ["DB.PUBLIC.NOTHING"], tables=[{"source": "DB.PUBLIC.NOTHING"}]),
     Case("column missing in Snowflake", 5, ["nothing"], tables=[{"query": "select nothing from DB.PUBLIC.GOOD", "name": "q"}]),

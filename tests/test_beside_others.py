@@ -41,7 +41,7 @@ class Loads:
     """Imports of one export into public.t, each from a directory of its own."""
 
     def __init__(self, directory: Path, export: Path, postgres: PrivatePostgres) -> None:
-        self._directory, self._export, self._postgres, self._made = directory, export, postgres, 0
+        self._directory, self._export, self.postgres, self._made = directory, export, postgres, 0
 
     def start(
         self, mode: str, source: str = "SMALL", connections: int = 1, wait: str = "10m", extra: str = ""
@@ -51,7 +51,7 @@ class Loads:
         directory.mkdir()
         project = Project(directory)
         project.configure(
-            postgres=self._postgres.uri, tables=[{"source": f"D.PUBLIC.{source}", "target": "public.t", "mode": mode}]
+            postgres=self.postgres.uri, tables=[{"source": f"D.PUBLIC.{source}", "target": "public.t", "mode": mode}]
         )
         text = (directory / "snowmelt.toml").read_text()
         project.write(text.replace("[export]", f'wait = "{wait}"\nload_connections = {connections}\n{extra}\n[export]'))
@@ -268,3 +268,78 @@ def test_one_that_is_made_by_hand_meanwhile(loads: Loads, other: psycopg.Connect
     outcome = ended(process)
     assert outcome.code == 0, outcome.stderr
     assert database.execute("select count(*), min(more) from t").fetchone() == (100, "x")
+
+
+def test_a_locked_table_with_an_index_is_not_waited_for_in_silence(
+    loads: Loads, other: psycopg.Connection, database: psycopg.Connection
+) -> None:
+    """To write an index's definition PostgreSQL opens the table, which waits for whoever has locked it."""
+    database.execute("create table t (id bigint, a bigint); create index on t (a)")
+    other.execute("lock table t in access exclusive mode")
+    outcome = loads.run("replace", wait="0", extra='publish_lock_timeout = "500ms"')
+    assert outcome.code == 12, outcome.stderr
+    assert "somebody" in outcome.stderr
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_a_default_isolation_level_does_not_hide_what_others_commit(
+    level: str, loads: Loads, other: psycopg.Connection, database: psycopg.Connection
+) -> None:
+    database.execute(f"alter role postgres set default_transaction_isolation = '{level}'")
+    try:
+        database.execute("create table t (id bigint, a bigint)")
+        other.execute("alter table t enable row level security; create index on t (a)")
+        process = loads.start("replace")
+        waiting(database, "lock table only")
+        other.commit()
+        assert ended(process).code == 0
+        kept = "select relrowsecurity, (select count(*) from pg_index where indrelid = c.oid) from pg_class c where relname = 't'"
+        assert database.execute(kept).fetchone() == (True, 1)
+        database.execute("drop table t")
+        assert [ended(p).code for p in [loads.start("replace") for _ in range(2)]] == [0, 0]
+    finally:
+        database.execute("alter role postgres reset default_transaction_isolation")
+
+
+@pytest.mark.parametrize(
+    ("change", "facts"),
+    [
+        ("grant select on t to other_reader", "select relacl::text like '%other_reader%' from pg_class where relname = 't'"),
+        ("alter index t_a rename to t_b", "select count(*) = 1 from pg_class where relname = 't_b'"),
+        ("alter index t_a set (fillfactor = 50)", "select reloptions is not null from pg_class where relname = 't_a'"),
+        ("comment on index t_a is 'mine'", "select obj_description('t_a'::regclass) = 'mine'"),
+    ],
+)
+def test_what_is_changed_while_the_publish_waits_stays(
+    change: str, facts: str, loads: Loads, other: psycopg.Connection, postgres: PrivatePostgres, database: psycopg.Connection
+) -> None:
+    database.execute("drop role if exists other_reader; create role other_reader")
+    try:
+        database.execute("create table t (id bigint, a bigint); create index t_a on t (a); insert into t values (7, 7)")
+        with psycopg.connect(postgres.uri) as reader:
+            reader.execute("select * from t")
+            process = loads.start("replace", extra='publish_lock_timeout = "500ms"')
+            waiting(database, "access exclusive")
+            other.execute(change)  # and is not committed yet
+            reader.commit()
+            with psycopg.connect(postgres.uri, autocommit=True) as fresh:
+                fresh.execute("set statement_timeout = '20s'")
+                for _ in range(5):
+                    fresh.execute("select count(*) from t")
+                    time.sleep(0.3)
+        other.commit()
+        outcome = ended(process)
+        assert outcome.code == 0, outcome.stderr
+        assert database.execute(facts).fetchone() == (True,)
+        assert database.execute("select count(*) from t").fetchone() == (100,)
+    finally:
+        database.execute("drop owned by other_reader; drop role other_reader")
+
+
+def test_a_name_that_is_too_long_is_refused(loads: Loads, database: psycopg.Connection, tmp_path: Path, export: Path) -> None:
+    project = Project(tmp_path)
+    for name in ("s" * 64 + ".t", "public." + "t" * 64):
+        project.configure(postgres=loads.postgres.uri, tables=[{"source": "D.PUBLIC.SMALL", "target": name, "mode": "replace"}])
+        outcome = project.run("import", "--directory", str(export))
+        assert outcome.code == 8, outcome.stderr
+        assert "63 bytes" in outcome.stderr

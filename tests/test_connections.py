@@ -390,7 +390,13 @@ def terminate_loaders(database: psycopg.Connection) -> int:
 
 def test_postgres_backend_ended_between_tables(desk: Desk, sandbox: Sandbox, database: psycopg.Connection) -> None:
     desk.configure(sandbox)
-    thread = during(sandbox, "SUPPLIER", lambda: terminate_loaders(database))
+    busy = "select count(*) from pg_stat_activity where application_name like 'snowmelt%' and state <> 'idle'"
+
+    def between_tables() -> None:
+        until(lambda: database.execute(busy).fetchone()[0] == 0)
+        terminate_loaders(database)
+
+    thread = during(sandbox, "SUPPLIER", between_tables)
     outcome = run(desk, "--jobs", "1")
     thread.join()
     assert outcome.code == 0, outcome.stderr

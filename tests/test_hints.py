@@ -26,9 +26,12 @@ AFTER_SECTION = {"of", "with"}  # "[[table]] of the configuration"
 # Words with an underscore that are no keys: settings of PostgreSQL, names of other programs and of functions.
 FOREIGN = {
     "default_transaction_read_only", "idle_in_transaction_session_timeout", "idle_session_timeout", "search_path",
-    "statement_timeout", "https_proxy", "get_connection", "is_from_converted_type", "set_result_row_reader",
+    "statement_timeout", "lock_timeout", "https_proxy", "application_name", "pg_prepared_xacts",
+    "get_connection", "is_from_converted_type", "set_result_row_reader",
 }  # fmt: skip
-SQL = re.compile(r"select |pg_catalog|\$1|savepoint |^\s*(set local|alter|create) ")
+SQL = re.compile(
+    r"select |pg_catalog|l\.locktype|table_oid|delete from |\$1|savepoint |^\s*(set local|set transaction|show|alter|create) "
+)
 LITERALS = re.compile(
     r'//[^\n]*|/\*.*?\*/|R"\((?P<raw>.*?)\)"|`(?P<go>[^`]*)`|"(?P<text>(?:[^"\\\n]|\\.)*)"|\'(?:[^\'\\\n]|\\.)+\'', re.DOTALL
 )

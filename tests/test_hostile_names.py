@@ -172,3 +172,34 @@ def test_a_ledger_of_somebody_else_is_refused(
         assert database.execute("select rolsuper from pg_roles where rolname = 'mallory'").fetchone() == (False,)
     finally:
         database.execute("drop owned by mallory cascade; drop role mallory")
+
+
+def test_expressions_that_are_written_without_their_operator(
+    project: Project, export: Path, postgres: PrivatePostgres, database: psycopg.Connection
+) -> None:
+    """NULLIF, IS DISTINCT FROM and CASE are printed without the operator that they call: a new index would look for it anew."""
+    database.execute("drop role if exists mallory; create role mallory login; create schema mallory authorization mallory")
+    database.execute("grant usage, create on schema public to mallory; create type mood as enum ('a', 'b')")
+    try:
+        database.execute(
+            "create table t (id bigint, name text, x float8, y bigint, day date, m mood default 'a', l text[] default '{}')"
+        )
+        database.execute(
+            "create index t_n on t ((nullif(m, 'b'))); create index t_d on t (id) where l is distinct from '{x}'::text[]"
+        )
+        database.execute("create index t_c on t ((case m when 'a' then 1 else 2 end))")
+        with psycopg.connect(postgres.uri, user="mallory", autocommit=True) as mallory:
+            mallory.execute("create sequence mallory.hits")
+            for kind in ("public.mood", "text[]"):
+                mallory.execute(
+                    f"create function public.hit({kind}, {kind}) returns bool language plpgsql immutable as "
+                    "$$ begin perform nextval('mallory.hits'); return true; end $$"
+                )
+                mallory.execute(f"create operator public.= (leftarg = {kind}, rightarg = {kind}, function = public.hit)")
+        project.configure(postgres=postgres.uri, tables=[{"source": "D.PUBLIC.SMALL", "target": "public.t", "mode": "replace"}])
+        outcome = project.run("import", "--directory", str(export))
+        assert outcome.code == 0, outcome.stderr
+        assert database.execute("select is_called from mallory.hits").fetchone() == (False,)
+        assert database.execute("select count(*) from pg_index where indrelid = 't'::regclass").fetchone() == (3,)
+    finally:
+        database.execute("drop table if exists t; drop owned by mallory cascade; drop role mallory")

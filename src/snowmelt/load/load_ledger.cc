@@ -6,6 +6,7 @@
 #include <array>
 
 #include "snowmelt/error.h"
+#include "snowmelt/load/lock_wait.h"
 
 namespace snowmelt {
 namespace {
@@ -72,7 +73,10 @@ LoadLedger::LoadLedger(LoadSession& session)
   look();
   if (!usable()) return;
   // Held to the end of the transaction: what is looked at next is what will be written.
-  for (const LedgerTable& ours : kOurTables) session_.ours("lock table only " + table(ours.name) + " in row exclusive mode");
+  for (const LedgerTable& ours : kOurTables) {
+    const std::string oid = only_value(session_.ours("select $1::regclass::oid", {table(ours.name)}));
+    lock_table(session_, table(ours.name), oid, table(ours.name), TableLock::row_exclusive);
+  }
   look();
 }
 
@@ -125,7 +129,7 @@ void LoadLedger::look() {
 void LoadLedger::make() {
   if (!missing()) return;
   // Two first loads at once would both make it, and one would fail.
-  session_.ours("select pg_advisory_xact_lock(hashtextextended($1, 0))", {"snowmelt ledger " + schema_});
+  take_ledger_turn(session_, schema_);
   look();
   if (!missing()) return;
   // IF NOT EXISTS asks for the right to make schemas even where there is nothing to make.
@@ -174,8 +178,13 @@ std::optional<std::string> LoadLedger::loaded_of(const std::string& oid, const s
                                "c.relnamespace where c.oid = $1::oid",
                                {oid}));
   const bool may_read = only_value(session_.ours("select has_table_privilege($1::oid, 'select')", {oid})) == "t";
-  // The table's own rules and policies are the user's.
-  if (may_read && session_.users("select from " + qualified + " limit 1").rows.empty()) {
+  const auto empty = session_.ours(R"(
+with recursive part(oid) as (select $1::oid union all select i.inhrelid from pg_inherits i join part on i.inhparent = part.oid
+                             join pg_class p on p.oid = i.inhparent where p.relkind = 'p')
+select coalesce(sum(pg_relation_size(part.oid)), 0) = 0 from part)",
+                                   {oid});
+  // Without the right to read: a file without a byte. Else: no row.
+  if (only_value(empty) == "t" || (may_read && session_.users("select from " + qualified + " limit 1").rows.empty())) {
     forget_loads(oid);
     return std::nullopt;
   }

@@ -68,6 +68,13 @@ TableLoad::~TableLoad() = default;
 void TableLoad::find() {
   const std::vector<std::string> parts = parse_name(written_, Fold::lower, 2);
   target_.table = parts.back();
+  for (const std::string& part : parts) {
+    constexpr size_t kNameBytesMax = 63;
+    if (part.size() > kNameBytesMax)
+      throw PostgresError("postgres.name_too_long",
+                          fmt::format("the name {} is longer than the {} bytes that PostgreSQL keeps", part, kNameBytesMax),
+                          {.where = written_, .hint = "give the target a shorter name"});
+  }
   const std::vector<std::string>& path = session_.schemas();
   const std::vector<std::string> schemas = parts.size() == 2 ? std::vector{parts[0]} : path;
   if (schemas.empty())
@@ -114,10 +121,10 @@ void TableLoad::refuse_or_accept() const {
 
 void TableLoad::look() {
   do find();
-  while (!look_at_what_was_found());
+  while (!look_at_what_was_found(/*locked=*/false));
 }
 
-bool TableLoad::look_at_what_was_found() {
+bool TableLoad::look_at_what_was_found(bool locked) {
   swap_.reset();
   columns_.clear();
   refuse_or_accept();
@@ -127,6 +134,8 @@ bool TableLoad::look_at_what_was_found() {
     return true;
   }
   if (mode_ == LoadMode::replace) swap_ = TableSwap::plan(session_, target_);
+  // PostgreSQL opens the table to write a definition of its indexes: without our lock that would wait for somebody else's.
+  if (locked && swap_ != nullptr && !swap_->read_indexes()) swap_.reset();
   if (!check_table_can_be_filled(session_, target_, mode_, swap_ == nullptr)) return false;
   read_columns();
   return true;
@@ -147,20 +156,21 @@ void TableLoad::lock(PostgresConnection* companion) {
     refuse_or_accept();
     const std::string oid = target_.oid;
     try {
-      lock_table(session_, target_.qualified, oid, target_.display, lock_of(mode_), companion);
+      lock_table(session_, target_.qualified, oid, target_.display, lock_of(mode_), target_.kind, companion);
     } catch (const PostgresError& error) {
-      if (error.sqlstate() != "42P01") throw;  // dropped between look and lock
+      if (error.sqlstate() == "42501" && mode_ == LoadMode::append) break;  // rights on columns only: COPY takes the lock itself
+      if (error.sqlstate() != "42P01") throw;                               // dropped between look and lock
       continue;
     }
     find();
     if (target_.oid == oid) break;
   }
-  look_at_what_was_found();
+  look_at_what_was_found(/*locked=*/true);
   if (mode_ != LoadMode::replace || !exists() || swap_ != nullptr) return;
   // What hangs on the table forbids a new one: this one is emptied, and readers wait until the end. Nobody makes a staging table.
   if (companion != nullptr) companion->rollback();
-  lock_table(session_, target_.qualified, target_.oid, target_.display, TableLock::access_exclusive);
-  look_at_what_was_found();
+  lock_table(session_, target_.qualified, target_.oid, target_.display, TableLock::access_exclusive, target_.kind);
+  look_at_what_was_found(/*locked=*/true);
   swap_.reset();  // even if it could be swapped by now
 }
 
@@ -303,13 +313,16 @@ std::optional<std::string> TableLoad::prepare(const std::vector<NewColumn>& new_
     fresh = target_.kind == 'r';  // COPY FREEZE is not for partitioned tables
   }
   session_.as_user();
-  return fmt::format("copy {} ({}) from stdin with (format binary{})", into, quoted_list(columns), fresh ? ", freeze" : "");
+  // In a caller's transaction a cursor of his may be open, which FREEZE refuses.
+  return fmt::format("copy {} ({}) from stdin with (format binary{})", into, quoted_list(columns),
+                     fresh && session_.is_own() ? ", freeze" : "");
 }
 
 void TableLoad::name_staging_table() {
   try {
-    session_.attempt(
-        [&] { session_.ours(fmt::format("alter table {} rename to {}", staging_, quote_identifier(target_.table))); });
+    publish_in_attempts(session_, target_.display, {target_.oid}, [&] {
+      session_.ours(fmt::format("alter table {} rename to {}", staging_, quote_identifier(target_.table)));
+    });
   } catch (const PostgresError& error) {
     if (error.code() != "postgres.table_exists") throw;
     const char* overtaken = "another session made the table while its rows were loaded; nothing was loaded";
@@ -372,17 +385,20 @@ where not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 7 = 7 orde
   return names;
 }
 
-void make_ledger(PostgresConnection& connection, const LoadSettings& settings) {
-  connection.begin();
+void make_ledger(PostgresConnection& connection, const LoadSettings& settings, const LoadWaiter& waiter) {
+  begin_load(connection);
   try {
-    LoadSession session(connection, settings);
+    LoadSession session(connection, settings, waiter);
     LoadLedger ledger(session);
     ledger.make();
-    connection.commit();
+    commit_aside(connection);
   } catch (const PostgresError& error) {  // the load says what it lacks, if it needs it
     if (!connection.is_open()) throw;
     log(LogLevel::debug, "making the ledger: {}", error.message());
     connection.rollback();
+  } catch (...) {
+    if (connection.is_open()) connection.rollback();
+    throw;
   }
 }
 

@@ -78,7 +78,7 @@ class TableLoad {
  private:
   void find();
   void refuse_or_accept() const;
-  bool look_at_what_was_found();  // false: it has gone
+  bool look_at_what_was_found(bool locked);  // false: it has gone
   void read_columns();
   std::string table_ddl(const std::string& qualified, const std::vector<NewColumn>& new_table) const;
   bool schema_exists();
@@ -101,6 +101,6 @@ class TableLoad {
 
 // Makes the ledger in a transaction of its own, where it is missing and may be made: within a load's own transaction, every other
 // first load would wait for its end. Only outside a transaction.
-void make_ledger(PostgresConnection& connection, const LoadSettings& settings);
+void make_ledger(PostgresConnection& connection, const LoadSettings& settings, const LoadWaiter& waiter);
 
 }  // namespace snowmelt

@@ -69,6 +69,22 @@ void LoadSession::give_back() {
 
 void lift_timeouts(PostgresConnection& connection) { connection.execute(kSetTimeouts, {"0", "0", "0"}); }
 
+void begin_load(PostgresConnection& connection) {
+  if (!connection.in_transaction()) connection.begin();
+  connection.execute("set transaction isolation level read committed");
+  lift_timeouts(connection);
+}
+
+void commit_aside(PostgresConnection& connection) {
+  try {
+    connection.commit();
+  } catch (const CommitInDoubt& error) {
+    throw ConnectionError("postgres.connection_lost",
+                          "the link broke before the rows were published; nothing was loaded (" + error.message() + ")",
+                          {.hint = "run again", .sqlstate = error.sqlstate(), .connection_lost = true});
+  }
+}
+
 const std::string& only_value(const PostgresConnection::Result& result) {
   if (result.rows.size() != 1 || result.rows[0].empty() || !result.rows[0][0])
     throw PostgresError("postgres.unexpected_answer", "the server gave no value where there is always one",

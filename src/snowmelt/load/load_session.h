@@ -45,8 +45,9 @@ class LoadSession {
   // `work` in a savepoint: what it throws leaves the transaction as it was.
   void attempt(const std::function<void()>& work);
 
-  // Timeouts that the role has for people do not end a load.
+  // Timeouts that the role has for people do not end a load. The transaction is ours from its beginning.
   void lift_timeouts();
+  bool is_own() const { return !timeouts_.empty(); }
   // The transaction goes on after the load: its settings are the user's again.
   void give_back();
 
@@ -62,6 +63,13 @@ class LoadSession {
   Path path_ = Path::users;
   Row timeouts_;  // the user's, where they were lifted
 };
+
+// A transaction of ours: READ COMMITTED whatever the role's default is, since what is looked at after a lock must be what others
+// have committed meanwhile; without timeouts. Where one is open already (open_postgres_transaction) it only gets these settings.
+void begin_load(PostgresConnection& connection);
+
+// A commit of ours beside the target, whose loss says nothing of the target: never CommitInDoubt.
+void commit_aside(PostgresConnection& connection);
 
 // statement_timeout, lock_timeout and idle_in_transaction_session_timeout are off until the transaction ends.
 void lift_timeouts(PostgresConnection& connection);

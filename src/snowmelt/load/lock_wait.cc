@@ -1,6 +1,7 @@
 #include "snowmelt/load/lock_wait.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -21,17 +22,16 @@ constexpr milliseconds kPause{500};
 // Whoever waits longer is told for whom.
 constexpr milliseconds kFirstAttempt{500};
 
+// Who waits for the same lock before us is in the way too.
 constexpr const char* kSomebody =
-    "select l.pid, a.application_name, a.usename, pg_catalog.to_char(coalesce(a.xact_start, a.backend_start), 'YYYY-MM-DD "
-    "HH24:MI:SS OF'), "
-    "a.state from pg_locks l left join pg_stat_activity a on a.pid = l.pid "
-    "where l.granted and l.pid is distinct from pg_backend_pid() and l.database = (select d.oid from pg_database d where "
-    "d.datname = "
+    "select distinct on (l.pid) l.pid, a.application_name, a.usename, to_char(coalesce(a.xact_start, a.backend_start), "
+    "'YYYY-MM-DD "
+    "HH24:MI:SS OF'), a.state, l.granted from pg_locks l left join pg_stat_activity a on a.pid = l.pid "
+    "where l.pid is distinct from pg_backend_pid() and l.database = (select d.oid from pg_database d where d.datname = "
     "current_database()) and ";
 
 struct LockRequest {
-  std::string sql;
-  std::vector<Value> parameters;
+  std::function<void()> take;
   std::string what;     // "the turn to load public.t"
   std::string holders;  // condition of kSomebody, with the parameter $1
   Value holders_parameter;
@@ -44,7 +44,8 @@ struct LockRequest {
 std::string holders_of(LoadSession& session, const LockRequest& request) {
   constexpr size_t kNamedMost = 3;
   std::string text;
-  const auto found = session.ours(kSomebody + request.holders + " order by l.pid limit 10", {request.holders_parameter});
+  const auto found = session.ours(std::string(kSomebody) + "(" + request.holders + ") order by l.pid, l.granted desc limit 10",
+                                  {request.holders_parameter});
   for (size_t i = 0; i < found.rows.size() && i < kNamedMost; ++i) {
     const Row& row = found.rows[i];
     text += text.empty() ? "" : "; ";
@@ -57,6 +58,7 @@ std::string holders_of(LoadSession& session, const LockRequest& request) {
     if (row[3]) text += ", since " + *row[3];
     text += ")";
     if (row[4].value_or("").starts_with("idle in transaction")) text += ", " + *row[4];
+    if (*row[5] != "t") text += ", which waits itself";
   }
   if (found.rows.size() > kNamedMost) text += " and others";
   std::string shown = printable(text, "");  // an application_name is anybody's text
@@ -69,7 +71,11 @@ void throw_if_stopped(const LoadSession& session, const std::string& display_nam
     throw Interrupted("load.stopped", "the load was stopped while it waited; nothing of it stays", {.where = display_name});
 }
 
-constexpr std::string_view kLockNotAvailable = "55P03";
+// A lock that was not free in time, a deadlock that ended with us, a catalog row that somebody else changed first.
+bool is_in_the_way(const PostgresError& error) {
+  return error.sqlstate() == "55P03" || error.sqlstate() == "40P01" ||
+         (error.sqlstate() == "XX000" && error.message().find("tuple concurrently") != std::string::npos);
+}
 
 std::string lock_timeout_of(milliseconds limit) {
   return fmt::format("set local lock_timeout = {}", std::max<int64_t>(limit.count(), 1));  // 0 would be for ever
@@ -78,7 +84,7 @@ std::string lock_timeout_of(milliseconds limit) {
 // The companion's lock ends with its transaction, which is begun anew.
 void let_companion_go(const LockRequest& request) {
   request.companion->rollback();
-  request.companion->begin();
+  begin_load(*request.companion);
 }
 
 bool try_companion(const LockRequest& request, milliseconds limit) {
@@ -88,7 +94,7 @@ bool try_companion(const LockRequest& request, milliseconds limit) {
     request.companion->execute(request.companion_sql);
     return true;
   } catch (const PostgresError& error) {
-    if (error.sqlstate() != kLockNotAvailable) throw;
+    if (!is_in_the_way(error)) throw;
     let_companion_go(request);
     return false;
   }
@@ -100,12 +106,12 @@ bool try_lock(LoadSession& session, const LockRequest& request, milliseconds lim
     session.attempt([&] {
       const std::string before = only_value(session.ours("show lock_timeout"));
       session.ours(lock_timeout_of(limit));
-      session.ours(request.sql, request.parameters);
+      request.take();
       session.ours("select set_config('lock_timeout', $1, true)", {before});
     });
     return true;
   } catch (const PostgresError& error) {
-    if (error.sqlstate() != kLockNotAvailable) throw;
+    if (!is_in_the_way(error)) throw;
     if (request.companion != nullptr) let_companion_go(request);
     return false;
   }
@@ -170,30 +176,56 @@ const char* conflicting_modes(TableLock mode) {
 
 }  // namespace
 
-void take_turn(LoadSession& session, const std::string& display_name) {
-  const Value name = "snowmelt " + display_name;
+namespace {
+
+void take_advisory_lock(LoadSession& session, const std::string& name, const std::string& display_name, std::string what) {
   // The two halves of the key are how pg_locks shows it.
   wait_for_lock(session, display_name,
-                {.sql = "select pg_advisory_xact_lock(hashtextextended($1, 0))",
-                 .parameters = {name},
-                 .what = "the turn to load " + display_name,
+                {.take = [&] { session.ours("select pg_advisory_xact_lock(hashtextextended($1, 0))", {name}); },
+                 .what = std::move(what),
                  .holders = "l.locktype = 'advisory' and l.objsubid = 1 and (l.classid::bigint << 32 | l.objid::bigint) = "
                             "hashtextextended($1, 0)",
                  .holders_parameter = name});
 }
 
+}  // namespace
+
+void take_turn(LoadSession& session, const std::string& display_name) {
+  take_advisory_lock(session, "snowmelt " + display_name, display_name, "the turn to load " + display_name);
+}
+
+void take_ledger_turn(LoadSession& session, const std::string& schema) {
+  take_advisory_lock(session, "snowmelt ledger " + schema, schema, "the making of the ledger in schema " + schema);
+}
+
 void lock_table(LoadSession& session, const std::string& qualified, const std::string& oid, const std::string& display_name,
-                TableLock mode, PostgresConnection* companion) {
+                TableLock mode, char kind, PostgresConnection* companion) {
+  const std::string table = (kind == 'p' ? "" : "only ") + qualified;
+  wait_for_lock(session, display_name,
+                {.take = [&] { session.ours(fmt::format("lock table {} in {} mode", table, mode_words(mode))); },
+                 .what = "the lock of " + display_name,
+                 .holders = fmt::format(
+                     "l.locktype = 'relation' and l.mode in ({}) and l.relation in (with recursive part(oid) as (select "
+                     "$1::oid union all select i.inhrelid from pg_inherits i join part on i.inhparent = part.oid) select "
+                     "part.oid from part)",
+                     conflicting_modes(mode)),
+                 .holders_parameter = oid,
+                 .at_least = session.settings().publish_lock_timeout,
+                 .companion = companion,
+                 .companion_sql = fmt::format("lock table only {} in access share mode", qualified)});
+}
+
+void publish_in_attempts(LoadSession& session, const std::string& display_name, const std::vector<std::string>& oids,
+                         const std::function<void()>& work) {
+  // A GRANT or ALTER that is not committed yet holds its row of pg_class, which no lock on the table shows.
   wait_for_lock(
       session, display_name,
-      {.sql = fmt::format("lock table only {} in {} mode", qualified, mode_words(mode)),
-       .parameters = {},
+      {.take = work,
        .what = "the lock of " + display_name,
-       .holders = fmt::format("l.locktype = 'relation' and l.relation = $1::oid and l.mode in ({})", conflicting_modes(mode)),
-       .holders_parameter = oid,
-       .at_least = session.settings().publish_lock_timeout,
-       .companion = companion,
-       .companion_sql = fmt::format("lock table only {} in access share mode", qualified)});
+       .holders = "l.locktype = 'relation' and (l.relation = any ($1::oid[]) or (l.relation = 'pg_class'::regclass and l.mode "
+                  "= 'RowExclusiveLock'))",
+       .holders_parameter = fmt::format("{{{}}}", fmt::join(oids, ",")),
+       .at_least = session.settings().publish_lock_timeout});
 }
 
 }  // namespace snowmelt

@@ -66,11 +66,10 @@ CopyCount copy_parts_in_parallel(const std::vector<std::shared_ptr<PostgresConne
           int64_t failed_row = LowestFailure::kNowhere;
           try {
             const std::stop_callback cancel(job.options.stop, [&] { connection->cancel(); });
-            if (!connection->in_transaction()) connection->begin();
-            lift_timeouts(*connection);
+            begin_load(*connection);
             const auto count = copy_until_dropped(*connection, copy_sql, job, failed_row);
             if (!count) return;
-            connection->commit();
+            commit_aside(*connection);
             const std::lock_guard lock(mutex);
             sum.sent += count->sent;
             sum.counted += count->counted;

@@ -29,16 +29,17 @@ class LoadTransaction {
       connection_.begin();
     else
       connection_.execute("savepoint snowmelt_load");
+    if (begun_here_) connection_.execute("set transaction isolation level read committed");
   }
   bool is_own() const { return begun_here_; }
   void roll_back() noexcept {
-    if (!connection_.is_open()) return;
+    if (!begun_here_ && !connection_.is_open()) return;
     try {
       if (begun_here_)
-        connection_.rollback();
+        connection_.rollback();  // of a broken link too: what failed has been told, and the next load begins anew
       else
         connection_.execute("rollback to savepoint snowmelt_load");
-    } catch (const std::exception& error) {  // the server rolls back what a broken link leaves
+    } catch (const std::exception& error) {
       log(LogLevel::debug, "rolling back the load: {}", error.what());
     }
   }
@@ -72,11 +73,13 @@ class Load {
     const auto schema = parts_.merged_schema(options_.password);
     const BatchAdapter adapter = adapter_for(schema ? *schema : *reader->schema(), *reader, first.file.string());
     const bool is_append = options_.mode == LoadMode::append && !parts_.export_id().empty();
-    if (is_append && !connection_.in_transaction()) make_ledger(connection_, settings_);
+    const LoadWaiter waiter{.progress = options_.progress, .stop = options_.stop};
+    if (is_append && !connection_.in_transaction()) make_ledger(connection_, settings_, waiter);
+    refuse_old_snapshot();
 
     LoadTransaction transaction(connection_);
     try {
-      LoadSession session(connection_, settings_, {.progress = options_.progress, .stop = options_.stop});
+      LoadSession session(connection_, settings_, waiter);
       if (transaction.is_own()) session.lift_timeouts();
       const LoadOutcome outcome = load(session, adapter, first, std::move(reader), transaction.is_own());
       transaction.finish(session);
@@ -89,6 +92,16 @@ class Load {
   }
 
  private:
+  // In a caller's REPEATABLE READ transaction nobody sees what others have committed to the table since, and it would be lost.
+  void refuse_old_snapshot() {
+    if (!connection_.in_transaction() || options_.mode == LoadMode::append) return;
+    const std::string level = only_value(connection_.execute("show transaction_isolation"));
+    if (level == "read committed" || level == "read uncommitted") return;
+    throw UsageError("load.old_snapshot",
+                     fmt::format("the transaction is {}: what others commit to the table would not be seen", level),
+                     {.where = target_, .hint = "begin it as read committed, or load outside a transaction"});
+  }
+
   using Connections = std::vector<std::shared_ptr<PostgresConnection>>;
 
   LoadOutcome load(LoadSession& session, const BatchAdapter& adapter, const PartSource::Part& first,
@@ -123,7 +136,8 @@ class Load {
   // The statement for COPY, and the columns it is for. A table that exists is compared first; one that does not is made first.
   std::string prepare(TableLoad& table, const BatchAdapter& adapter, const Connections& others,
                       std::vector<std::string>& columns) {
-    for (;;) {
+    constexpr int kTriesMost = 3;
+    for (int tries = 1;; ++tries) {
       std::vector<NewColumn> planned;
       if (table.exists()) {
         columns = names_of(map_columns(*adapter.schema(), adapter.source_columns(), table.columns(), table.display_name()));
@@ -138,6 +152,9 @@ class Load {
         return copy;
       }
       if (auto copy = table.prepare(planned, columns)) return *copy;
+      if (tries == kTriesMost)
+        throw LockedError("load.overtaken", "other sessions make and drop the table all the time; nothing was loaded",
+                          {.where = target_, .hint = "run again when they are done"});
       table.lock();  // somebody else has made it meanwhile
     }
   }
@@ -189,6 +206,7 @@ class Load {
             why);
         break;
       }
+      begin_load(*another);
       others.push_back(std::move(another));
     }
     if (others.size() < 2) others.clear();  // one is what there is already

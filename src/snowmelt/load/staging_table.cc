@@ -60,7 +60,7 @@ StagingTable::StagingTable(std::shared_ptr<PostgresConnection> side, const Targe
     : side_(std::move(side)), display_name_(target.display), qualified_(qualify(target.schema, name)) {
   side_->execute(ddl);
   side_->execute(fmt::format("comment on table {} is {}", qualified_, quote_literal(mark_of(target))));
-  if (side_->in_transaction()) side_->commit();
+  if (side_->in_transaction()) commit_aside(*side_);
 }
 
 void StagingTable::discard() noexcept {

@@ -48,10 +48,13 @@ select c.relkind = 'r' and c.relpersistence = 'p' and not c.relispartition and c
                    where d.refclassid = 'pg_type'::regclass and d.refobjid = c.reltype and d.deptype = 'n')
 from pg_class c where c.oid = $1)";
 
-// pg_get_indexdef() writes its beginning in one way only: what follows is the index's method, columns and predicate.
+// NULLIF, IS DISTINCT FROM, CASE and comparisons of rows are written without their operator, which would be looked for anew: by
+// the user's search_path, where it may be somebody else's. pg_get_indexdef() writes its beginning in one way only: what follows
+// is the index's method, columns and predicate.
 constexpr const char* kIndexes = R"(
 select coalesce(k.oid, i.oid), i.relname, x.indisunique, k.oid is not null, p.prefix,
-       k.oid is not null or starts_with(pg_get_indexdef(i.oid), p.prefix),
+       (k.oid is not null or starts_with(pg_get_indexdef(i.oid), p.prefix))
+       and not coalesce(pg_get_constraintdef(k.oid), pg_get_indexdef(i.oid)) ~* '\m(nullif|distinct|case|row|similar|overlaps)\M',
        coalesce(obj_description(k.oid, 'pg_constraint'), obj_description(i.oid, 'pg_class'), '')
 from pg_index x join pg_class i on i.oid = x.indexrelid
      left join pg_constraint k on k.conindid = i.oid and k.conrelid = x.indrelid and k.contype in ('p', 'u', 'x')
@@ -80,19 +83,32 @@ TableSwap::TableSwap(LoadSession& session, TargetName target)
 
 std::unique_ptr<TableSwap> TableSwap::plan(LoadSession& session, const TargetName& target) {
   if (!is_plain(session, target.oid)) return nullptr;
-  std::unique_ptr<TableSwap> swap(new TableSwap(session, target));
-  for (const Row& row : session.ours(kIndexes, {target.oid, target.schema, target.table}).rows) {
-    if (*row[5] != "t") return nullptr;
-    swap->indexes_.push_back(
-        {.oid = *row[0],
-         .name = *row[1],
-         .temporary_name = with_suffix(target.table, fmt::format("{}_{}", swap->suffix_, swap->indexes_.size())),
-         .prefix = *row[4],
-         .unique = *row[2] == "t",
-         .constraint = *row[3] == "t",
-         .comment = *row[6]});
+  return std::unique_ptr<TableSwap>(new TableSwap(session, target));
+}
+
+bool TableSwap::read_indexes() {
+  for (const Row& row : session_.ours(kIndexes, {target_.oid, target_.schema, target_.table}).rows) {
+    if (*row[5] != "t") return false;
+    indexes_.push_back({.oid = *row[0],
+                        .name = *row[1],
+                        .temporary_name = with_suffix(target_.table, fmt::format("{}_{}", suffix_, indexes_.size())),
+                        .prefix = *row[4],
+                        .unique = *row[2] == "t",
+                        .constraint = *row[3] == "t",
+                        .comment = *row[6]});
   }
-  return swap;
+  return true;
+}
+
+// Whatever of the indexes another session can change while the table is locked against writers only.
+std::string TableSwap::index_signature() {
+  return only_value(
+      session_.ours("select coalesce(string_agg(concat_ws(';', i.oid, pg_get_indexdef(i.oid), k.oid, k.conname, "
+                    "obj_description(i.oid, 'pg_class'), "
+                    "obj_description(k.oid, 'pg_constraint')), '|' order by i.oid), '') from pg_index x join pg_class i on i.oid "
+                    "= x.indexrelid left "
+                    "join pg_constraint k on k.conindid = i.oid and k.conrelid = x.indrelid where x.indrelid = $1::oid",
+                    {target_.oid}));
 }
 
 std::string TableSwap::staging_ddl() const {
@@ -141,16 +157,22 @@ void TableSwap::restore_owner_and_grants() {
 }
 
 std::string TableSwap::publish(int64_t rows) {
+  signature_ = index_signature();
   build_indexes();
   session_.users("analyze " + staging_);  // the old table's statistics go with it
   const std::string staging_oid = only_value(session_.ours("select $1::regclass::oid", {staging_}));
-  lock_table(session_, target_.qualified, target_.oid, target_.display, TableLock::access_exclusive);
-  if (!is_plain(session_, target_.oid)) {
-    fill_in_place(rows);
-    return target_.oid;
-  }
-  take_the_place();
-  return staging_oid;
+  std::vector<std::string> oids{target_.oid, staging_oid};
+  for (const Row& row : session_.ours("select indexrelid from pg_index where indrelid = $1::oid", {target_.oid}).rows)
+    oids.push_back(*row[0]);
+  bool took_it = false;
+  publish_in_attempts(session_, target_.display, oids, [&] {
+    session_.ours("lock table only " + target_.qualified + " in access exclusive mode");
+    took_it = is_plain(session_, target_.oid) && index_signature() == signature_;
+    if (took_it) take_the_place();
+  });
+  if (took_it) return staging_oid;
+  fill_in_place(rows);
+  return target_.oid;
 }
 
 void TableSwap::take_the_place() {

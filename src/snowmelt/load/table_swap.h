@@ -18,6 +18,10 @@ class TableSwap {
   // is locked SHARE ROW EXCLUSIVE, but for views, functions and grants, which publish() looks at again.
   static std::unique_ptr<TableSwap> plan(LoadSession& session, const TargetName& target);
 
+  // Under the lock: its indexes. False where one of them cannot be made again from its definition with the same functions and
+  // operators.
+  bool read_indexes();
+
   // "create table … (like …)" of the staging table.
   std::string staging_ddl() const;
   const std::string& staging_name() const { return staging_name_; }
@@ -31,6 +35,7 @@ class TableSwap {
  private:
   TableSwap(LoadSession& session, TargetName target);
   void build_indexes();
+  std::string index_signature();
   void restore_owner_and_grants();
   void take_the_place();
   void fill_in_place(int64_t rows);
@@ -52,6 +57,7 @@ class TableSwap {
   const std::string staging_name_;
   const std::string staging_;
   std::vector<Index> indexes_;
+  std::string signature_;  // of the indexes when they were built
 };
 
 }  // namespace snowmelt

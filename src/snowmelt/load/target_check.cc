@@ -12,7 +12,7 @@ namespace {
 template <typename Look>
 void look_at(PostgresConnection& connection, const LoadSettings& settings, const TableConfig& table, const std::stop_token& stop,
              Look&& look) {
-  connection.begin();
+  begin_load(connection);
   try {
     LoadSession session(connection, settings, {.progress = nullptr, .stop = stop});
     TableLoad load(session, table.target, table.mode);

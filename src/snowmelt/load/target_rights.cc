@@ -94,7 +94,9 @@ bool check_table_can_be_filled(LoadSession& session, const TargetName& target, L
               "has_any_column_privilege($1::oid, 'insert'), has_table_privilege($1::oid, 'truncate'), "
               "has_table_privilege($1::oid, 'select'), row_security_active($1::oid), "
               "(select string_agg(distinct k.conrelid::regclass::text, ', ') from pg_constraint k where k.confrelid = "
-              "$1::oid and k.contype = 'f' and k.conrelid <> $1::oid)",
+              "$1::oid and k.contype = 'f' and k.conrelid <> $1::oid and not exists (select from pg_partition_tree($1::oid) p "
+              "where "
+              "p.relid = k.conrelid))",
               {target.oid, target.schema})
           .rows.at(0);
   if (!row[1]) return false;  // an oid that is no table's has no privileges
@@ -102,7 +104,8 @@ bool check_table_can_be_filled(LoadSession& session, const TargetName& target, L
   if (row[0] != "t") throw_missing_privilege(session, target, "usage", "schema " + quote_identifier(target.schema));
   if (row[1] != "t") throw_missing_privilege(session, target, "insert", table);
   if (empties && row[2] != "t") throw_missing_privilege(session, target, "truncate", table);
-  if (swaps && row[3] != "t") throw_missing_privilege(session, target, "select", table);  // of the old table's shape
+  if (swaps && row[3] != "t") throw_missing_privilege(session, target, "select", table);    // of the old table's shape
+  if (swaps && row[2] != "t") throw_missing_privilege(session, target, "truncate", table);  // for LOCK TABLE
   if (empties && row[5])
     throw PostgresError(
         "postgres.referenced", fmt::format("foreign keys of {} refer to the table, so it cannot be emptied", *row[5]),
