@@ -1,4 +1,6 @@
 // A Parquet file of anybody: read, adapted, and encoded for COPY into the table that snowmelt would make for it.
+#include <arrow/api.h>
+
 #include "fuzz_target.h"
 #include "snowmelt/load/batch_adapter.h"
 #include "snowmelt/load/copy_encoder.h"
@@ -24,6 +26,12 @@ std::vector<snowmelt::TargetColumn> as_made(const std::vector<snowmelt::NewColum
   return made;
 }
 
+// A decimal of more digits than its type is refused by the target's numeric(p,s).
+bool is_judged_by_the_server(const arrow::DataType& type) {
+  if (arrow::is_decimal(type.id())) return true;
+  return arrow::is_list_like(type.id()) && is_judged_by_the_server(*type.field(0)->type());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -37,10 +45,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CopyBuffer out;
     int64_t row = 1;
     while (const auto batch = reader.next()) {
-      const arrow::Status valid = batch->ValidateFull();
-      // A time outside the day is the encoder's to refuse, which names its row.
-      if (!valid.ok() && valid.message().find("is not within the acceptable range of ") == std::string::npos) std::abort();
+      if (!batch->Validate().ok()) std::abort();
       encoder.encode(*adapter.adapt(*batch, row), row, out);
+      // Values beyond their type are the encoder's to refuse, which names column and row: what it took is valid in full.
+      for (const auto& column : batch->columns()) {
+        if (!is_judged_by_the_server(*column->type()) && !column->ValidateFull().ok()) std::abort();
+      }
       row += batch->num_rows();
       out.clear();
     }

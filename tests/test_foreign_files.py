@@ -417,3 +417,28 @@ def test_rows_wider_than_a_page(tmp_path: Path, postgres: PrivatePostgres, datab
     with pytest.raises(snowmelt.ValueError, match=r"(?s)smallest possible row takes 8168 bytes.*1018 columns"):
         load(numbers(1018), postgres, mode="create")
     assert database.execute("select to_regclass('public.f')").fetchone() == (None,)
+
+
+def beyond(kind: pa.DataType, value: int) -> pa.Array:
+    """A value that its type has no room for, as damaged bytes give it."""
+    return pa.Array.from_buffers(kind, 1, [None, pa.py_buffer(value.to_bytes(kind.bit_width // 8, "little", signed=True))])
+
+
+@pytest.mark.parametrize("shape", ["plain", "list", "struct", "list of structs"])
+@pytest.mark.parametrize(
+    "values",
+    [beyond(pa.time64("us"), -1), beyond(pa.time64("ns"), 86_400 * 10**9 + 1), beyond(pa.time32("ms"), 86_400_001),
+     beyond(pa.date32(), 2**31 - 1), beyond(pa.timestamp("ms"), 2**62), beyond(pa.decimal128(5, 2), 654_321),
+     beyond(pa.decimal128(38, 2), -(2**127)), beyond(pa.decimal32(5, 2), 654_321), beyond(pa.decimal64(12, 2), 10**15)],
+    ids=lambda values: str(values.type),
+)  # fmt: skip
+def test_values_beyond_their_type_are_refused_at_any_depth(
+    values: pa.Array, shape: str, postgres: PrivatePostgres, database: psycopg.Connection, tmp_path: Path
+) -> None:
+    inside = pa.StructArray.from_arrays([values], ["x"]) if "struct" in shape else values
+    column = pa.ListArray.from_arrays([0, 1], inside) if "list" in shape else inside
+    pq.write_table(pa.table({"c": column}), tmp_path / "f.parquet")
+    with pytest.raises((snowmelt.ValueError, snowmelt.PostgresError)) as caught:
+        load(tmp_path / "f.parquet", postgres)
+    assert "column c" in caught.value.where
+    assert database.execute("select count(*) from pg_class where relname = 'f'").fetchone() == (0,)

@@ -37,6 +37,20 @@ void append_number(const arrow::Array& values, int64_t i, Text& out) {
   fmt::format_to(std::back_inserter(out.text), "{}", value);
 }
 
+// A damaged file's number may have more digits than its type: nobody else would look, for JSON has room for them.
+template <typename Array>
+void append_decimal(const arrow::Array& values, int64_t i, Text& out) {
+  const std::string text = static_cast<const Array&>(values).FormatValue(i);
+  int digits = 0;
+  for (const char c : text) {
+    if (c == 'E') break;
+    if (c >= '0' && c <= '9' && (digits > 0 || c != '0')) ++digits;
+  }
+  if (digits > static_cast<const arrow::DecimalType&>(*values.type()).precision())
+    throw NotJson{"a number inside it has more digits than its type"};
+  out.text += text;
+}
+
 void append(const arrow::Array& values, int64_t i, Text& out);
 
 void append_list(const arrow::Array& items, int64_t begin, int64_t end, Text& out) {
@@ -75,7 +89,10 @@ void append_struct(const arrow::StructArray& row, int64_t i, Text& out) {
 void append_scalar_text(const arrow::Array& values, int64_t i, Text& out) {
   const auto scalar = values.GetScalar(i);
   if (!scalar.ok()) throw NotJson{"a value inside it cannot be read"};
-  append_text((*scalar)->ToString(), out);
+  const std::string text = (*scalar)->ToString();
+  // Arrow's word for a time beyond the day, and a date or timestamp beyond its calendar: "<value out of range: -1>".
+  if (arrow::is_temporal(values.type_id()) && text.starts_with('<')) throw NotJson{"a date or time inside it is out of range"};
+  append_text(text, out);
 }
 
 void append(const arrow::Array& values, int64_t i, Text& out) {
@@ -96,10 +113,10 @@ void append(const arrow::Array& values, int64_t i, Text& out) {
     case arrow::Type::UINT64: append_number<arrow::UInt64Array>(values, i, out); return;
     case arrow::Type::FLOAT: append_number<arrow::FloatArray>(values, i, out); return;
     case arrow::Type::DOUBLE: append_number<arrow::DoubleArray>(values, i, out); return;
-    case arrow::Type::DECIMAL32: out.text += static_cast<const arrow::Decimal32Array&>(values).FormatValue(i); return;
-    case arrow::Type::DECIMAL64: out.text += static_cast<const arrow::Decimal64Array&>(values).FormatValue(i); return;
-    case arrow::Type::DECIMAL128: out.text += static_cast<const arrow::Decimal128Array&>(values).FormatValue(i); return;
-    case arrow::Type::DECIMAL256: out.text += static_cast<const arrow::Decimal256Array&>(values).FormatValue(i); return;
+    case arrow::Type::DECIMAL32: append_decimal<arrow::Decimal32Array>(values, i, out); return;
+    case arrow::Type::DECIMAL64: append_decimal<arrow::Decimal64Array>(values, i, out); return;
+    case arrow::Type::DECIMAL128: append_decimal<arrow::Decimal128Array>(values, i, out); return;
+    case arrow::Type::DECIMAL256: append_decimal<arrow::Decimal256Array>(values, i, out); return;
     case arrow::Type::STRING: append_text(static_cast<const arrow::StringArray&>(values).GetView(i), out); return;
     case arrow::Type::LARGE_STRING: append_text(static_cast<const arrow::LargeStringArray&>(values).GetView(i), out); return;
     case arrow::Type::STRING_VIEW: append_text(static_cast<const arrow::StringViewArray&>(values).GetView(i), out); return;
