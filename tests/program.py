@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snowmelt_sandbox.testing import PATIENCE
+import pyarrow as pa
+import pyarrow.parquet as pq
+from snowmelt_sandbox.testing import PATIENCE, Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / os.environ.get("SNOWMELT_BUILD", "build")  # another preset's: SNOWMELT_BUILD=build-asan
@@ -64,13 +66,21 @@ class Project:
     environment: dict[str, str] = field(default_factory=dict)
 
     def configure(
-        self, *, snowflake: dict | None = None, postgres: str | None = None, tables: list[dict] = (), extra: str = ""
+        self,
+        *,
+        snowflake: dict | None = None,
+        postgres: str | None = None,
+        loading: dict | None = None,
+        tables: list[dict] = (),
+        extra: str = "",
     ) -> None:
+        """`postgres` is a URI, `loading` other keys of its section; `extra` follows [export]."""
+
         def section(name: str, keys: dict) -> list[str]:
             return [name, *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
 
         lines = section("[snowflake]", snowflake or {})
-        lines += section("[postgres]", {"uri": postgres} if postgres else {})
+        lines += section("[postgres]", {**({"uri": postgres} if postgres else {}), **(loading or {})})
         lines += section("[export]", {"directory": str(self.export)})
         lines.append(extra)
         for table in tables:
@@ -140,6 +150,22 @@ class Project:
             check=False,
         )
         return Outcome(done.returncode, done.stdout, done.stderr), 0 if SANITIZED else int(done.stderr.split()[-1])
+
+
+def exported(directory: Path, tables: dict[str, pa.Table], *options: str | int) -> Path:
+    """The export directory of tables that a sandbox has served as D.PUBLIC.<name>, with `options` of the sandbox."""
+    data = directory / "data"
+    (data / "D" / "PUBLIC").mkdir(parents=True)
+    for name, table in tables.items():
+        pq.write_table(table, data / "D" / "PUBLIC" / f"{name}.parquet")
+    project = Project(directory)
+    with Sandbox("--data", data, *options) as sandbox:
+        project.configure(
+            snowflake=sandbox.connection_keys, tables=[{"source": f"D.PUBLIC.{name}", "target": name} for name in tables]
+        )
+        outcome = project.run("export")
+    assert outcome.code == 0, outcome.stderr
+    return project.export
 
 
 def signed(manifest: dict) -> str:

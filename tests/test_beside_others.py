@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from program import Outcome, Project
+from program import Outcome, Project, exported
 from snowmelt_sandbox.postgres import PrivatePostgres
-from snowmelt_sandbox.testing import PATIENCE, Sandbox, until
+from snowmelt_sandbox.testing import PATIENCE, until
 
 ROWS = {"SMALL": 100, "BIG": 1_300_000}  # BIG is above the 8 MB of Parquet from which several connections are used
 PAIRS = 12  # `make test-more` runs 200: SNOWMELT_PAIRS
@@ -25,16 +24,10 @@ PAIRS = 12  # `make test-more` runs 200: SNOWMELT_PAIRS
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("beside")
-    (data / "D" / "PUBLIC").mkdir(parents=True)
-    for name, rows in ROWS.items():
-        values = np.random.default_rng(5).integers(-(2**62), 2**62, rows)
-        pq.write_table(pa.table({"ID": pa.array(np.arange(rows)), "A": values}), data / "D" / "PUBLIC" / f"{name}.parquet")
-    project = Project(tmp_path_factory.mktemp("exported"))
-    with Sandbox("--data", data) as sandbox:
-        project.configure(snowflake=sandbox.connection_keys, tables=[{"source": f"D.PUBLIC.{n}", "target": n} for n in ROWS])
-        assert project.run("export").code == 0
-    return project.export
+    def table(rows: int) -> pa.Table:
+        return pa.table({"ID": pa.array(np.arange(rows)), "A": np.random.default_rng(5).integers(-(2**62), 2**62, rows)})
+
+    return exported(tmp_path_factory.mktemp("beside"), {name: table(rows) for name, rows in ROWS.items()})
 
 
 class Loads:
@@ -43,18 +36,16 @@ class Loads:
     def __init__(self, directory: Path, export: Path, postgres: PrivatePostgres) -> None:
         self._directory, self._export, self.postgres, self._made = directory, export, postgres, 0
 
-    def start(
-        self, mode: str, source: str = "SMALL", connections: int = 1, wait: str = "10m", extra: str = ""
-    ) -> subprocess.Popen:
+    def start(self, mode: str, source: str = "SMALL", connections: int = 1, **loading: str) -> subprocess.Popen:
         self._made += 1
         directory = self._directory / str(self._made)
         directory.mkdir()
         project = Project(directory)
         project.configure(
-            postgres=self.postgres.uri, tables=[{"source": f"D.PUBLIC.{source}", "target": "public.t", "mode": mode}]
+            postgres=self.postgres.uri,
+            loading={"load_connections": connections, **loading},
+            tables=[{"source": f"D.PUBLIC.{source}", "target": "public.t", "mode": mode}],
         )
-        text = (directory / "snowmelt.toml").read_text()
-        project.write(text.replace("[export]", f'wait = "{wait}"\nload_connections = {connections}\n{extra}\n[export]'))
         return project.start("import", "--json", "--directory", str(self._export))
 
     def run(self, *arguments, **options) -> Outcome:
@@ -180,7 +171,7 @@ def test_no_wait_and_a_short_one_end_with_exit_12(
     database.execute("create table t (id bigint, a bigint); insert into t values (7, 7)")
     other.execute("lock table t in access exclusive mode" if mode == "append" else "update t set a = 1")
     for wait in ("0", "1s"):
-        outcome = loads.run(mode, wait=wait, extra='publish_lock_timeout = "500ms"')
+        outcome = loads.run(mode, wait=wait, publish_lock_timeout="500ms")
         assert outcome.code == 12, outcome.stderr
         assert "somebody" in outcome.stderr
         assert "--wait" in outcome.stderr
@@ -276,7 +267,7 @@ def test_a_locked_table_with_an_index_is_not_waited_for_in_silence(
     """To write an index's definition PostgreSQL opens the table, which waits for whoever has locked it."""
     database.execute("create table t (id bigint, a bigint); create index on t (a)")
     other.execute("lock table t in access exclusive mode")
-    outcome = loads.run("replace", wait="0", extra='publish_lock_timeout = "500ms"')
+    outcome = loads.run("replace", wait="0", publish_lock_timeout="500ms")
     assert outcome.code == 12, outcome.stderr
     assert "somebody" in outcome.stderr
 
@@ -318,7 +309,7 @@ def test_what_is_changed_while_the_publish_waits_stays(
         database.execute("create table t (id bigint, a bigint); create index t_a on t (a); insert into t values (7, 7)")
         with psycopg.connect(postgres.uri) as reader:
             reader.execute("select * from t")
-            process = loads.start("replace", extra='publish_lock_timeout = "500ms"')
+            process = loads.start("replace", publish_lock_timeout="500ms")
             waiting(database, "access exclusive")
             other.execute(change)  # and is not committed yet
             reader.commit()

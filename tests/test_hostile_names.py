@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from program import ROOT, Project
+from program import ROOT, Project, exported
 from snowmelt_sandbox.postgres import PrivatePostgres
-from snowmelt_sandbox.testing import Sandbox
 
 ROWS = 700_000  # above the 8 MB of Parquet from which several connections are used
 ARGUMENTS = ["oid", "int4", "int8", "text", "name", '"char"', "bool", "regclass", "text[]"]
@@ -73,27 +71,16 @@ def trap(postgres: PrivatePostgres) -> None:
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("hostile")
-    (data / "D" / "PUBLIC").mkdir(parents=True)
     random = np.random.default_rng(3)
-    table = {
+    columns = {
         "ID": pa.array(np.arange(ROWS)),
         "NAME": pa.array([f"row {i}" for i in range(ROWS)]),
         "X": random.random(ROWS),
         "Y": random.integers(-(2**62), 2**62, ROWS),
         "DAY": pa.array(np.arange(ROWS) % 20_000, pa.int32()).cast(pa.date32()),
     }
-    schema = pa.table(table).schema.with_metadata({"snowflake.primary_key": "ID", "snowflake.comment": "big"})
-    pq.write_table(pa.table(table, schema=schema), data / "D" / "PUBLIC" / "BIG.parquet")
-    pq.write_table(pa.table(table, schema=schema).slice(0, 100), data / "D" / "PUBLIC" / "SMALL.parquet")
-    project = Project(tmp_path_factory.mktemp("exported"))
-    with Sandbox("--data", data, "--chunk-max-rows", 50_000) as sandbox:
-        project.configure(
-            snowflake=sandbox.connection_keys,
-            tables=[{"source": f"D.PUBLIC.{name}", "target": name} for name in ("BIG", "SMALL")],
-        )
-        assert project.run("export").code == 0
-    return project.export
+    big = pa.table(columns).replace_schema_metadata({"snowflake.primary_key": "ID", "snowflake.comment": "big"})
+    return exported(tmp_path_factory.mktemp("hostile"), {"BIG": big, "SMALL": big.slice(0, 100)}, "--chunk-max-rows", 50_000)
 
 
 @pytest.fixture
@@ -162,8 +149,11 @@ def test_a_ledger_of_somebody_else_is_refused(
                 "create trigger grab before insert on theirs.loaded_export for each row execute function theirs.grab()"
             )
             mallory.execute("grant all on schema theirs to public; grant all on theirs.loaded_export to public")
-        project.configure(postgres=postgres.uri, tables=[{"source": "D.PUBLIC.SMALL", "target": "public.t", "mode": "append"}])
-        project.write((project.directory / "snowmelt.toml").read_text().replace("[export]", 'ledger_schema = "theirs"\n[export]'))
+        project.configure(
+            postgres=postgres.uri,
+            loading={"ledger_schema": "theirs"},
+            tables=[{"source": "D.PUBLIC.SMALL", "target": "public.t", "mode": "append"}],
+        )
         outcome = project.run("import", "--directory", str(export))
         assert outcome.code == 8
         assert "ledger_schema" in outcome.stderr

@@ -7,34 +7,23 @@ from pathlib import Path
 
 import psycopg
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from program import Outcome, Project
+from program import Outcome, Project, exported
 from snowmelt_sandbox.postgres import PrivatePostgres
-from snowmelt_sandbox.testing import Sandbox
 
 ROWS = 4000
 
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("ledger")
-    (data / "D" / "PUBLIC").mkdir(parents=True)
-    pq.write_table(pa.table({"ID": pa.array(range(ROWS), pa.int64())}), data / "D" / "PUBLIC" / "T.parquet")
-    project = Project(tmp_path_factory.mktemp("exported"))
-    with Sandbox("--data", data) as sandbox:
-        project.configure(snowflake=sandbox.connection_keys, tables=[{"source": "D.PUBLIC.T", "target": "x"}])
-        assert project.run("export").code == 0
-    return project.export
+    return exported(tmp_path_factory.mktemp("ledger"), {"T": pa.table({"ID": pa.array(range(ROWS), pa.int64())})})
 
 
 @pytest.fixture
 def load(project: Project, export: Path, postgres: PrivatePostgres, database: psycopg.Connection):
-    def run(mode: str = "append", user: str = "", extra: str = "", target: str = "public.t") -> Outcome:
+    def run(mode: str = "append", user: str = "", target: str = "public.t", **loading: str) -> Outcome:
         uri = postgres.uri.replace("postgres@", f"{user}@") if user else postgres.uri
-        project.configure(postgres=uri, tables=[{"source": "D.PUBLIC.T", "target": target, "mode": mode}])
-        text = (project.directory / "snowmelt.toml").read_text()
-        project.write(text.replace("[export]", extra + "\n[export]"))
+        project.configure(postgres=uri, loading=loading, tables=[{"source": "D.PUBLIC.T", "target": target, "mode": mode}])
         return project.run("import", "--json", "--directory", str(export))
 
     return run
@@ -155,7 +144,7 @@ def test_one_who_may_not_write_the_ledger_is_told_how(load, inserter: psycopg.Co
 
 def test_another_schema_for_it(load, database: psycopg.Connection) -> None:
     database.execute("create table t (id bigint)")
-    assert load(extra="ledger_schema = '\"Our Own\"'").code == 0
+    assert load(ledger_schema='"Our Own"').code == 0
     assert database.execute('select target, rows from "Our Own".loaded_export').fetchall() == [("public.t", ROWS)]
 
 

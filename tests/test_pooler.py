@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from program import Project
+from program import Project, exported
 from snowmelt_sandbox.postgres import PrivatePostgres
-from snowmelt_sandbox.testing import Sandbox, until
+from snowmelt_sandbox.testing import until
 
 ROWS = 1_300_000  # above the 8 MB of Parquet from which several connections are used
 
@@ -76,15 +75,8 @@ ignore_startup_parameters = extra_float_digits
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("pooled")
-    (data / "D" / "PUBLIC").mkdir(parents=True)
     values = np.random.default_rng(5).integers(-(2**62), 2**62, ROWS)
-    pq.write_table(pa.table({"ID": pa.array(np.arange(ROWS)), "X": values}), data / "D" / "PUBLIC" / "BIG.parquet")
-    project = Project(tmp_path_factory.mktemp("exported"))
-    with Sandbox("--data", data) as sandbox:
-        project.configure(snowflake=sandbox.connection_keys, tables=[{"source": "D.PUBLIC.BIG", "target": "x"}])
-        assert project.run("export").code == 0
-    return project.export
+    return exported(tmp_path_factory.mktemp("pooled"), {"BIG": pa.table({"ID": pa.array(np.arange(ROWS)), "X": values})})
 
 
 @pytest.fixture

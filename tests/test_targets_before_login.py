@@ -122,9 +122,11 @@ def test_a_schema_is_made_when_that_is_asked_for(
     project: Project, server: Sandbox, postgres: PrivatePostgres, targets: psycopg.Connection
 ) -> None:
     project.configure(
-        snowflake=server.connection_keys, postgres=postgres.uri, tables=[{"source": "D.PUBLIC.T", "target": "fresh.t"}]
+        snowflake=server.connection_keys,
+        postgres=postgres.uri,
+        loading={"create_schema": True},
+        tables=[{"source": "D.PUBLIC.T", "target": "fresh.t"}],
     )
-    project.write((project.directory / "snowmelt.toml").read_text().replace("[export]", "create_schema = true\n[export]"))
     assert project.run("run", "--json").code == 0
     assert targets.execute("select count(*) from fresh.t").fetchone() == (5,)
 
