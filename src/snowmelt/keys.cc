@@ -15,6 +15,7 @@
 #include "snowmelt/error.h"
 #include "snowmelt/names.h"
 #include "snowmelt/nearest_word.h"
+#include "snowmelt/postgres_name.h"
 #include "snowmelt/postgres_type.h"
 
 namespace snowmelt {
@@ -236,7 +237,6 @@ Key<SnowflakeConfig> session_parameters_row() {
 }
 
 // Longer names are cut by PostgreSQL, and the cut one would not be found again.
-constexpr size_t kNameBytes = 63;
 
 // Kept as the catalog has it, given out as it may be written.
 Key<PostgresConfig> ledger_schema_row() {
@@ -255,8 +255,8 @@ Key<PostgresConfig> ledger_schema_row() {
       bad(where, fmt::format("this is not the name of one schema: {}", error.message()),
           "write letters, digits and _, or put other names in \"double quotes\"");
     }
-    if (name.size() > kNameBytes)
-      bad(where, fmt::format("the name has {} bytes, and PostgreSQL's have at most {}", name.size(), kNameBytes));
+    if (name.size() > kPostgresNameBytesMax)
+      bad(where, fmt::format("the name has {} bytes, and PostgreSQL's have at most {}", name.size(), kPostgresNameBytesMax));
     config.ledger_schema = name;
   };
   return key;

@@ -530,6 +530,9 @@ std::shared_ptr<PostgresConnection> open_postgres_transaction(const PostgresConf
 
 std::string quote_identifier(std::string_view name) { return quoted(name, '"'); }
 
+std::string quote_qualified(std::string_view schema, std::string_view name) {
+  return quote_identifier(schema) + "." + quote_identifier(name);
+}
 std::string quote_literal(std::string_view text) {
   const std::string literal = quoted(text, '\'');
   if (text.find('\\') == std::string_view::npos) return literal;

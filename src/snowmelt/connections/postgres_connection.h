@@ -63,6 +63,8 @@ std::shared_ptr<PostgresConnection> open_postgres_transaction(const PostgresConf
 
 // "name" quoted for PostgreSQL; a NUL inside is a ValueError.
 std::string quote_identifier(std::string_view name);
+// "schema"."name".
+std::string quote_qualified(std::string_view schema, std::string_view name);
 std::string quote_literal(std::string_view text);
 
 class PostgresConnectionManager : public BaseConnectionManager {

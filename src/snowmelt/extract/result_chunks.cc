@@ -6,13 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <condition_variable>
 #include <cstdlib>
-#include <mutex>
 #include <optional>
 #include <random>
 
 #include "snowmelt/log.h"
+#include "snowmelt/stoppable_pause.h"
 
 namespace snowmelt {
 namespace {
@@ -253,9 +252,7 @@ struct ChunkDownloader::Impl {
     curl_off_t retry_after_s = 0;
     curl_easy_getinfo(easy.get(), CURLINFO_RETRY_AFTER, &retry_after_s);
     pause_ms = std::max(pause_ms, std::min<int64_t>(retry_after_s * 1'000, retries.pause_max_ms));
-    std::unique_lock lock(pause_mutex);
-    pause_over.wait_for(lock, stop, std::chrono::milliseconds(pause_ms), [] { return false; });
-    if (stop.stop_requested()) throw_stopped();
+    if (!pause_unless_stopped(std::chrono::milliseconds(pause_ms), stop)) throw_stopped();
   }
 
   HttpOptions options;
@@ -267,8 +264,6 @@ struct ChunkDownloader::Impl {
   int64_t body_max = kBodyBytesMax;
   std::string problem;
   std::mt19937 random{std::random_device{}()};
-  std::mutex pause_mutex;
-  std::condition_variable_any pause_over;
   std::unique_ptr<CURL, CurlEasyDelete> easy;
   std::unique_ptr<CURLM, CurlMultiDelete> multi;
 };

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "snowmelt/error.h"
+#include "snowmelt/load/catalog_sql.h"
 #include "snowmelt/load/lock_wait.h"
 
 namespace snowmelt {
@@ -29,11 +30,7 @@ constexpr std::array kOurTables{
     LedgerTable{kMade, "table_oid oid, target text, made_at timestamp with time zone",
                 "(table_oid oid primary key, target text not null, made_at timestamptz not null default pg_catalog.now())"}};
 
-// The current role and those it is a member of. pg_has_role() says yes to a superuser for every role, which is not meant here.
-constexpr const char* kTrusted = R"(
-with recursive mine(oid) as (
-  select r.oid from pg_roles r where r.rolname = current_user
-  union select m.roleid from pg_auth_members m join mine on m.member = mine.oid),
+constexpr const char* kTrusted = R"(,
 trusted(oid) as (select oid from mine union select r.oid from pg_roles r where r.rolsuper)
 )";
 
@@ -88,7 +85,7 @@ void LoadLedger::set(Problem problem, std::string reason) {
 }
 
 void LoadLedger::look() {
-  const auto schema = session_.ours(std::string(kTrusted) + kSchema, {schema_});
+  const auto schema = session_.ours(std::string(kMyRoles) + kTrusted + kSchema, {schema_});
   if (schema.rows.empty()) {
     if (only_value(session_.ours("select has_database_privilege(current_database(), 'create')")) == "t")
       return set(Problem::missing, "");
@@ -104,7 +101,8 @@ void LoadLedger::look() {
 
   std::vector<std::string> names;
   for (const LedgerTable& ours : kOurTables) names.emplace_back(ours.name);
-  const auto tables = session_.ours(std::string(kTrusted) + kTables, {schema_, fmt::format("{}", fmt::join(names, ","))});
+  const auto tables =
+      session_.ours(std::string(kMyRoles) + kTrusted + kTables, {schema_, fmt::format("{}", fmt::join(names, ","))});
   bool may_write = may_use;
   for (const Row& row : tables.rows) {
     const auto ours =
@@ -153,9 +151,7 @@ void LoadLedger::throw_foreign(const std::string& display_name) const {
 
 // Leaves of the table with their storage files.
 std::string LoadLedger::files_of(const std::string& oid) {
-  return only_value(session_.ours(R"(
-with recursive part(oid) as (select $1::oid union all select i.inhrelid from pg_inherits i join part on i.inhparent = part.oid
-                             join pg_class p on p.oid = i.inhparent where p.relkind = 'p')
+  return only_value(session_.ours(std::string(kPartitions) + R"(
 select coalesce(string_agg(c.oid || ':' || c.relfilenode, ',' order by c.oid), '') from part join pg_class c on c.oid = part.oid
 where c.relkind = 'r')",
                                   {oid}));
@@ -178,9 +174,7 @@ std::optional<std::string> LoadLedger::loaded_of(const std::string& oid, const s
                                "c.relnamespace where c.oid = $1::oid",
                                {oid}));
   const bool may_read = only_value(session_.ours("select has_table_privilege($1::oid, 'select')", {oid})) == "t";
-  const auto empty = session_.ours(R"(
-with recursive part(oid) as (select $1::oid union all select i.inhrelid from pg_inherits i join part on i.inhparent = part.oid
-                             join pg_class p on p.oid = i.inhparent where p.relkind = 'p')
+  const auto empty = session_.ours(std::string(kPartitions) + R"(
 select coalesce(sum(pg_relation_size(part.oid)), 0) = 0 from part)",
                                    {oid});
   // Without the right to read: a file without a byte. Else: no row.

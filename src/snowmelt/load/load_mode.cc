@@ -6,10 +6,12 @@
 #include <map>
 
 #include "snowmelt/error.h"
+#include "snowmelt/load/catalog_sql.h"
 #include "snowmelt/load/lock_wait.h"
 #include "snowmelt/load/staging_table.h"
 #include "snowmelt/load/table_swap.h"
 #include "snowmelt/log.h"
+#include "snowmelt/postgres_name.h"
 
 namespace snowmelt {
 namespace {
@@ -69,11 +71,11 @@ void TableLoad::find() {
   const std::vector<std::string> parts = parse_name(written_, Fold::lower, 2);
   target_.table = parts.back();
   for (const std::string& part : parts) {
-    constexpr size_t kNameBytesMax = 63;
-    if (part.size() > kNameBytesMax)
-      throw PostgresError("postgres.name_too_long",
-                          fmt::format("the name {} is longer than the {} bytes that PostgreSQL keeps", part, kNameBytesMax),
-                          {.where = written_, .hint = "give the target a shorter name"});
+    if (part.size() > kPostgresNameBytesMax)
+      throw PostgresError(
+          "postgres.name_too_long",
+          fmt::format("the name {} is longer than the {} bytes that PostgreSQL keeps", part, kPostgresNameBytesMax),
+          {.where = written_, .hint = "give the target a shorter name"});
   }
   const std::vector<std::string>& path = session_.schemas();
   const std::vector<std::string> schemas = parts.size() == 2 ? std::vector{parts[0]} : path;
@@ -95,7 +97,7 @@ void TableLoad::find() {
     break;
   }
   target_.display = target_.schema + "." + target_.table;
-  target_.qualified = quote_identifier(target_.schema) + "." + quote_identifier(target_.table);
+  target_.qualified = quote_qualified(target_.schema, target_.table);
 }
 
 void TableLoad::refuse_or_accept() const {
@@ -120,8 +122,7 @@ void TableLoad::refuse_or_accept() const {
 }
 
 void TableLoad::look() {
-  do find();
-  while (!look_at_what_was_found(/*locked=*/false));
+  while (!look_at_what_was_found(/*locked=*/false)) find();
 }
 
 bool TableLoad::look_at_what_was_found(bool locked) {
@@ -257,7 +258,7 @@ std::unique_ptr<StagingTable> TableLoad::stage(std::shared_ptr<PostgresConnectio
     staging = std::make_unique<StagingTable>(std::move(side), target_, swap_->staging_name(), swap_->staging_ddl());
   } else {
     const std::string name = new_staging_name(target_.table);
-    staging_ = quote_identifier(target_.schema) + "." + quote_identifier(name);
+    staging_ = quote_qualified(target_.schema, name);
     staging = std::make_unique<StagingTable>(std::move(side), target_, name, table_ddl(staging_, new_table));
     target_.oid = only_value(session_.ours("select $1::regclass::oid", {staging_}));
     target_.kind = 'r';
@@ -375,8 +376,7 @@ void TableLoad::write_ledger(const std::string& export_id, int64_t rows, const s
 
 std::string TableLoad::skipping_triggers() {
   // BEFORE, ROW and INSERT of pg_trigger.tgtype; a partition's own count too.
-  const auto found = session_.ours(R"(
-with recursive part(oid) as (select $1::oid union all select i.inhrelid from pg_inherits i join part on i.inhparent = part.oid)
+  const auto found = session_.ours(std::string(kPartitions) + R"(
 select distinct quote_ident(t.tgname) from pg_trigger t join part on t.tgrelid = part.oid
 where not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 7 = 7 order by 1)",
                                    {target_.oid});

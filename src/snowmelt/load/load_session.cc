@@ -1,5 +1,9 @@
 #include "snowmelt/load/load_session.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+
 #include "snowmelt/error.h"
 
 namespace snowmelt {
@@ -53,6 +57,15 @@ void LoadSession::attempt(const std::function<void()>& work) {
   connection_.execute("release savepoint snowmelt_attempt");
 }
 
+void LoadSession::attempt_within(std::chrono::milliseconds limit, const std::function<void()>& work) {
+  attempt([&] {
+    const std::string before = only_value(ours("show lock_timeout"));
+    ours(lock_timeout_statement(limit));
+    work();
+    ours("select set_config('lock_timeout', $1, true)", {before});
+  });
+}
+
 void LoadSession::lift_timeouts() {
   timeouts_ = connection_
                   .execute(
@@ -69,9 +82,17 @@ void LoadSession::give_back() {
 
 void lift_timeouts(PostgresConnection& connection) { connection.execute(kSetTimeouts, {"0", "0", "0"}); }
 
-void begin_load(PostgresConnection& connection) {
+std::string lock_timeout_statement(std::chrono::milliseconds limit) {
+  return fmt::format("set local lock_timeout = {}", std::max<int64_t>(limit.count(), 1));
+}
+
+void begin_read_committed(PostgresConnection& connection) {
   if (!connection.in_transaction()) connection.begin();
   connection.execute("set transaction isolation level read committed");
+}
+
+void begin_load(PostgresConnection& connection) {
+  begin_read_committed(connection);
   lift_timeouts(connection);
 }
 

@@ -44,6 +44,8 @@ class LoadSession {
 
   // `work` in a savepoint: what it throws leaves the transaction as it was.
   void attempt(const std::function<void()>& work);
+  // The same; no statement of `work` waits for a lock longer than `limit` (SQLSTATE 55P03).
+  void attempt_within(std::chrono::milliseconds limit, const std::function<void()>& work);
 
   // Timeouts that the role has for people do not end a load. The transaction is ours from its beginning.
   void lift_timeouts();
@@ -64,9 +66,14 @@ class LoadSession {
   Row timeouts_;  // the user's, where they were lifted
 };
 
+// "set local lock_timeout …": at least 1 ms, since 0 would be for ever.
+std::string lock_timeout_statement(std::chrono::milliseconds limit);
+
 // A transaction of ours: READ COMMITTED whatever the role's default is, since what is looked at after a lock must be what others
 // have committed meanwhile; without timeouts. Where one is open already (open_postgres_transaction) it only gets these settings.
 void begin_load(PostgresConnection& connection);
+// Without the timeouts: for a LoadSession, which gives them back.
+void begin_read_committed(PostgresConnection& connection);
 
 // A commit of ours beside the target, whose loss says nothing of the target: never CommitInDoubt.
 void commit_aside(PostgresConnection& connection);

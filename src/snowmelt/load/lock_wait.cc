@@ -7,6 +7,7 @@
 
 #include "snowmelt/duration.h"
 #include "snowmelt/error.h"
+#include "snowmelt/load/catalog_sql.h"
 #include "snowmelt/log.h"
 #include "snowmelt/printable.h"
 #include "snowmelt/stoppable_pause.h"
@@ -77,10 +78,6 @@ bool is_in_the_way(const PostgresError& error) {
          (error.sqlstate() == "XX000" && error.message().find("tuple concurrently") != std::string::npos);
 }
 
-std::string lock_timeout_of(milliseconds limit) {
-  return fmt::format("set local lock_timeout = {}", std::max<int64_t>(limit.count(), 1));  // 0 would be for ever
-}
-
 // The companion's lock ends with its transaction, which is begun anew.
 void let_companion_go(const LockRequest& request) {
   request.companion->rollback();
@@ -90,7 +87,7 @@ void let_companion_go(const LockRequest& request) {
 bool try_companion(const LockRequest& request, milliseconds limit) {
   if (request.companion == nullptr) return true;
   try {
-    request.companion->execute(lock_timeout_of(limit));
+    request.companion->execute(lock_timeout_statement(limit));
     request.companion->execute(request.companion_sql);
     return true;
   } catch (const PostgresError& error) {
@@ -103,12 +100,7 @@ bool try_companion(const LockRequest& request, milliseconds limit) {
 bool try_lock(LoadSession& session, const LockRequest& request, milliseconds limit) {
   if (!try_companion(request, limit)) return false;
   try {
-    session.attempt([&] {
-      const std::string before = only_value(session.ours("show lock_timeout"));
-      session.ours(lock_timeout_of(limit));
-      request.take();
-      session.ours("select set_config('lock_timeout', $1, true)", {before});
-    });
+    session.attempt_within(limit, request.take);
     return true;
   } catch (const PostgresError& error) {
     if (!is_in_the_way(error)) throw;
@@ -174,10 +166,6 @@ const char* conflicting_modes(TableLock mode) {
   return "";
 }
 
-}  // namespace
-
-namespace {
-
 void take_advisory_lock(LoadSession& session, const std::string& name, const std::string& display_name, std::string what) {
   // The two halves of the key are how pg_locks shows it.
   wait_for_lock(session, display_name,
@@ -201,18 +189,16 @@ void take_ledger_turn(LoadSession& session, const std::string& schema) {
 void lock_table(LoadSession& session, const std::string& qualified, const std::string& oid, const std::string& display_name,
                 TableLock mode, char kind, PostgresConnection* companion) {
   const std::string table = (kind == 'p' ? "" : "only ") + qualified;
-  wait_for_lock(session, display_name,
-                {.take = [&] { session.ours(fmt::format("lock table {} in {} mode", table, mode_words(mode))); },
-                 .what = "the lock of " + display_name,
-                 .holders = fmt::format(
-                     "l.locktype = 'relation' and l.mode in ({}) and l.relation in (with recursive part(oid) as (select "
-                     "$1::oid union all select i.inhrelid from pg_inherits i join part on i.inhparent = part.oid) select "
-                     "part.oid from part)",
-                     conflicting_modes(mode)),
-                 .holders_parameter = oid,
-                 .at_least = session.settings().publish_lock_timeout,
-                 .companion = companion,
-                 .companion_sql = fmt::format("lock table only {} in access share mode", qualified)});
+  wait_for_lock(
+      session, display_name,
+      {.take = [&] { session.ours(fmt::format("lock table {} in {} mode", table, mode_words(mode))); },
+       .what = "the lock of " + display_name,
+       .holders = fmt::format("l.locktype = 'relation' and l.mode in ({}) and l.relation in ({} select part.oid from part)",
+                              conflicting_modes(mode), kPartitions),
+       .holders_parameter = oid,
+       .at_least = session.settings().publish_lock_timeout,
+       .companion = companion,
+       .companion_sql = fmt::format("lock table only {} in access share mode", qualified)});
 }
 
 void publish_in_attempts(LoadSession& session, const std::string& display_name, const std::vector<std::string>& oids,

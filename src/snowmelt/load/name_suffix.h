@@ -5,6 +5,9 @@
 
 #include <random>
 #include <string>
+#include <utility>
+
+#include "snowmelt/postgres_name.h"
 
 namespace snowmelt {
 
@@ -14,15 +17,9 @@ inline std::string random_suffix() {
   return fmt::format("_snowmelt_{:08x}", random());
 }
 
-// At most PostgreSQL's 63 bytes: the name is cut on a character's border, so that the suffix fits.
+// The name is cut so that the suffix fits.
 inline std::string with_suffix(std::string name, const std::string& suffix) {
-  constexpr size_t kNameBytesMax = 63;
-  if (name.size() + suffix.size() > kNameBytesMax) {
-    size_t keep = kNameBytesMax - suffix.size();
-    while (keep > 0 && (static_cast<unsigned char>(name[keep]) & 0xC0) == 0x80) --keep;
-    name.resize(keep);
-  }
-  return name + suffix;
+  return cut_at_character(std::move(name), kPostgresNameBytesMax - suffix.size()) + suffix;
 }
 
 }  // namespace snowmelt

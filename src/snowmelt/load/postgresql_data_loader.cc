@@ -26,10 +26,9 @@ class LoadTransaction {
  public:
   explicit LoadTransaction(PostgresConnection& connection) : connection_(connection), begun_here_(!connection.in_transaction()) {
     if (begun_here_)
-      connection_.begin();
+      begin_read_committed(connection_);
     else
       connection_.execute("savepoint snowmelt_load");
-    if (begun_here_) connection_.execute("set transaction isolation level read committed");
   }
   bool is_own() const { return begun_here_; }
   void roll_back() noexcept {
@@ -81,7 +80,7 @@ class Load {
     try {
       LoadSession session(connection_, settings_, waiter);
       if (transaction.is_own()) session.lift_timeouts();
-      const LoadOutcome outcome = load(session, adapter, first, std::move(reader), transaction.is_own());
+      const LoadOutcome outcome = load(session, adapter, first, std::move(reader));
       transaction.finish(session);
       return outcome;
     } catch (...) {
@@ -105,10 +104,10 @@ class Load {
   using Connections = std::vector<std::shared_ptr<PostgresConnection>>;
 
   LoadOutcome load(LoadSession& session, const BatchAdapter& adapter, const PartSource::Part& first,
-                   std::unique_ptr<ParquetPartReader> reader, bool own_transaction) {
+                   std::unique_ptr<ParquetPartReader> reader) {
     TableLoad table(session, target_, options_.mode);
     table.take_turn();
-    Connections others = own_transaction && table.can_stage() ? open_others(first, reader->rows()) : Connections();
+    Connections others = session.is_own() && table.can_stage() ? open_others(first, reader->rows()) : Connections();
     table.lock(others.empty() ? nullptr : others.front().get());
     if (!table.can_stage()) others.clear();
 

@@ -3,15 +3,12 @@
 #include <fmt/format.h>
 
 #include "snowmelt/error.h"
+#include "snowmelt/load/catalog_sql.h"
 #include "snowmelt/load/name_suffix.h"
 #include "snowmelt/log.h"
 
 namespace snowmelt {
 namespace {
-
-std::string qualify(const std::string& schema, const std::string& name) {
-  return quote_identifier(schema) + "." + quote_identifier(name);
-}
 
 // A staging table is known by its comment, never by its name alone.
 std::string mark_of(const TargetName& target) {
@@ -24,14 +21,11 @@ std::string new_staging_name(const std::string& table) { return with_suffix(tabl
 
 void sweep_leftovers(LoadSession& session, const TargetName& target) {
   constexpr const char* kLeftovers = R"(
-with recursive mine(oid) as (
-  select r.oid from pg_roles r where r.rolname = current_user
-  union select m.roleid from pg_auth_members m join mine on m.member = mine.oid)
 select c.relname, c.relowner in (select oid from mine), pg_get_userbyid(c.relowner)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = $1 and c.relkind = 'r' and obj_description(c.oid, 'pg_class') = $2)";
-  for (const Row& row : session.ours(kLeftovers, {target.schema, mark_of(target)}).rows) {
-    const std::string leftover = qualify(target.schema, *row[0]);
+  for (const Row& row : session.ours(std::string(kMyRoles) + kLeftovers, {target.schema, mark_of(target)}).rows) {
+    const std::string leftover = quote_qualified(target.schema, *row[0]);
     const auto warn = [&](const std::string& why) {
       log(LogLevel::warning, "{}: {} is left of a load that was killed, and {}; its owner can: drop table {}", target.display,
           leftover, why, leftover);
@@ -41,12 +35,8 @@ where n.nspname = $1 and c.relkind = 'r' and obj_description(c.oid, 'pg_class') 
       continue;
     }
     try {
-      session.attempt([&] {
-        const std::string before = only_value(session.ours("show lock_timeout"));
-        session.ours("set local lock_timeout = '1s'");  // a backend that is being ended may still hold it
-        session.ours("drop table if exists " + leftover);
-        session.ours("select set_config('lock_timeout', $1, true)", {before});
-      });
+      // A backend that is being ended may still hold it.
+      session.attempt_within(std::chrono::seconds(1), [&] { session.ours("drop table if exists " + leftover); });
       log(LogLevel::info, "{}: dropped {}, which a load that was killed has left behind", target.display, leftover);
     } catch (const PostgresError& error) {
       if (error.connection_lost() || session.waiter().stop.stop_requested()) throw;
@@ -57,7 +47,7 @@ where n.nspname = $1 and c.relkind = 'r' and obj_description(c.oid, 'pg_class') 
 
 StagingTable::StagingTable(std::shared_ptr<PostgresConnection> side, const TargetName& target, const std::string& name,
                            const std::string& ddl)
-    : side_(std::move(side)), display_name_(target.display), qualified_(qualify(target.schema, name)) {
+    : side_(std::move(side)), display_name_(target.display), qualified_(quote_qualified(target.schema, name)) {
   side_->execute(ddl);
   side_->execute(fmt::format("comment on table {} is {}", qualified_, quote_literal(mark_of(target))));
   if (side_->in_transaction()) commit_aside(*side_);

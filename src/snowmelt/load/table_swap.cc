@@ -79,7 +79,7 @@ TableSwap::TableSwap(LoadSession& session, TargetName target)
       target_(std::move(target)),
       suffix_(random_suffix()),
       staging_name_(with_suffix(target_.table, suffix_)),
-      staging_(quote_identifier(target_.schema) + "." + quote_identifier(staging_name_)) {}
+      staging_(quote_qualified(target_.schema, staging_name_)) {}
 
 std::unique_ptr<TableSwap> TableSwap::plan(LoadSession& session, const TargetName& target) {
   if (!is_plain(session, target.oid)) return nullptr;

@@ -11,6 +11,7 @@
 
 #include "snowmelt/error.h"
 #include "snowmelt/names.h"
+#include "snowmelt/postgres_name.h"
 #include "snowmelt/postgres_type.h"
 
 namespace snowmelt {
@@ -42,7 +43,6 @@ enum Oid : uint32_t {
 
 constexpr int kTypmodHeader = 4;
 constexpr int kIntervalFullRange = 0x7fff;
-constexpr size_t kNameBytesMax = 63;
 constexpr size_t kColumnsMax = 1600;
 constexpr std::array<std::string_view, 6> kSystemColumns{"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"};
 
@@ -247,11 +247,9 @@ SourceType source_type_of(const std::vector<SourceColumn>& source, int field) {
 // At most 63 bytes, cut at a character's border, with a digest of the whole name: the same in every run.
 std::string shortened_name(const std::string& name) {
   constexpr size_t kDigestBytes = 9;  // "_1f3a9c2e"
-  size_t bytes = std::min(name.size(), kNameBytesMax - kDigestBytes);
-  while (bytes > 0 && (static_cast<unsigned char>(name[bytes]) & 0xC0) == 0x80) --bytes;
-  uint32_t digest = 2'166'136'261;  // FNV-1a
+  uint32_t digest = 2'166'136'261;    // FNV-1a
   for (const char c : name) digest = (digest ^ static_cast<unsigned char>(c)) * 16'777'619;
-  return fmt::format("{}_{:08x}", name.substr(0, bytes), digest);
+  return fmt::format("{}_{:08x}", cut_at_character(name, kPostgresNameBytesMax - kDigestBytes), digest);
 }
 
 // Every name that a new table cannot have. Gives the remedy, ready to be pasted; empty where all is well.
@@ -271,8 +269,8 @@ std::string add_name_problems(const std::vector<NewColumn>& columns, std::vector
     if (column.name.empty()) {
       problems.push_back("a column has an empty name");
       rename(column, "unnamed");
-    } else if (column.name.size() > kNameBytesMax) {
-      problems.push_back(fmt::format("column {} is longer than {} bytes", column.name, kNameBytesMax));
+    } else if (column.name.size() > kPostgresNameBytesMax) {
+      problems.push_back(fmt::format("column {} is longer than {} bytes", column.name, kPostgresNameBytesMax));
       rename(column, shortened_name(column.name));
     }
     if (column.name.find('\0') != std::string::npos)
