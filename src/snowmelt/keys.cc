@@ -7,7 +7,6 @@
 #include <charconv>
 #include <chrono>
 #include <limits>
-#include <numeric>
 #include <type_traits>
 #include <utility>
 
@@ -235,8 +234,6 @@ Key<SnowflakeConfig> session_parameters_row() {
   key.type = KeyType::parameters;
   return key;
 }
-
-// Longer names are cut by PostgreSQL, and the cut one would not be found again.
 
 // Kept as the catalog has it, given out as it may be written.
 Key<PostgresConfig> ledger_schema_row() {
