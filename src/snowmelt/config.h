@@ -82,7 +82,7 @@ struct PostgresConfig : LoadSettings {
   std::string sslrootcert;
   bool autocommit = false;
   int connect_timeout = 15;  // seconds
-  int load_connections = 0;  // of the command line, for one table; 0: by the cores, at most 4
+  int load_connections = 0;  // of the command line, for one table; 0: by the cores
 };
 
 enum class LoadMode { create, replace, truncate, append };

@@ -398,7 +398,7 @@ std::span<const Key<PostgresConfig>> keys<PostgresConfig>() {
       postgres<&C::sslrootcert>("sslrootcert", "PGSSLROOTCERT", "libpq's; for a remote host the system's certificates", "TLS"),
       postgres<&C::autocommit>("autocommit", "", "", "each load is a transaction of its own"),
       postgres<&C::connect_timeout>("connect_timeout", "", "", "seconds a host"),
-      postgres<&C::load_connections>("load_connections", "", "0 (the cores, at most 4)",
+      postgres<&C::load_connections>("load_connections", "", "0 (the cores, in `run` one more, at most 4)",
                                      "connections that fill one table in `snowmelt run` and `import`; `--load-connections` wins"),
       ledger_schema_row(),
       postgres<&C::create_schema>("create_schema", "", "", "make a target's schema where it is missing"),

@@ -10,14 +10,14 @@
 #include "snowmelt/storage/manifest.h"
 
 namespace snowmelt {
-namespace {
 
-// Each has an encoder here and a backend there. Nobody tells a client the server's cores: on the same host they are these,
-// elsewhere four are a guess that does not hurt a server of two.
-int default_load_connections() {
+int default_load_connections(PartsAre parts) {
   constexpr unsigned kMost = 4;
-  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, kMost));
+  const unsigned waiting = parts == PartsAre::in_the_making ? 1 : 0;
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency() + waiting, 1u, kMost));
 }
+
+namespace {
 
 // A pooler whose servers are all in use answers when one is free; a load with fewer connections is better than to wait for that.
 constexpr std::chrono::seconds kAnotherConnectionWithin{5};
@@ -35,7 +35,7 @@ TableReport import_parts(PartSource& parts, const TableConfig& table, const std:
                    .stop = options.stop};
   auto* manager = dynamic_cast<PostgresConnectionManager*>(&conn_manager);
   if (manager != nullptr && options.load_connections != 1) {
-    load.connections = options.load_connections > 0 ? options.load_connections : default_load_connections();
+    load.connections = options.load_connections > 0 ? options.load_connections : default_load_connections(PartsAre::files);
     load.open_another = [config = manager->config()] { return open_postgres_transaction(config, kAnotherConnectionWithin); };
   }
   TableReport report{.source = table.name, .target = table.target, .status = RunStatus::ok};

@@ -320,6 +320,7 @@ class Run {
 RunReport run_data(const std::vector<TableConfig>& tables, const std::vector<TableConfig>& configured,
                    SnowflakeConnectionManager& snowflake, PostgresConnectionManager& postgres, const RunOptions& options) {
   RunOptions shared = options;
+  if (shared.load_connections == 0) shared.load_connections = default_load_connections(PartsAre::in_the_making);
   if (!shared.budget) shared.budget = make_budget(options.export_);
   return Run(tables, configured, snowflake, postgres, shared)();
 }
