@@ -106,8 +106,8 @@ func snowmelt_bridge_result(sessionID, statement C.int64_t, queryID *C.char) *C.
 func snowmelt_bridge_cancel(statement C.int64_t) { statements.cancel(int64(statement)) }
 
 //export snowmelt_bridge_ping
-func snowmelt_bridge_ping(sessionID C.int64_t) *C.char {
-	return toC(onSession(int64(sessionID), (*session).ping))
+func snowmelt_bridge_ping(sessionID, statement C.int64_t) *C.char {
+	return toC(onSession(int64(sessionID), func(s *session) ([]byte, error) { return s.ping(int64(statement)) }))
 }
 
 //export snowmelt_bridge_close

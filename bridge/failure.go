@@ -76,7 +76,7 @@ func loginFailure(err error, state *loginState) *failure {
 	if errors.As(err, &known) {
 		return known
 	}
-	if state.asksNobody && (state.isPersonNeeded() || strings.Contains(err.Error(), refusingScriptText)) {
+	if state.asksNobody && (state.isPersonNeeded() || strings.Contains(err.Error(), errNobodyAsked.Error())) {
 		return &failure{Kind: kindAuthentication, Reason: "person_needed", NothingSent: true,
 			Message: "no kept login serves: a person has to log in"}
 	}

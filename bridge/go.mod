@@ -2,6 +2,8 @@ module snowmelt/bridge
 
 go 1.24.0
 
+replace github.com/pkg/browser => ./browser
+
 require (
 	github.com/pkg/browser v0.0.0-20210911075715-681adbf594b8
 	github.com/snowflakedb/gosnowflake v1.19.1

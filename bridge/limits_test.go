@@ -89,8 +89,9 @@ func TestTheBrowserGetsNoSecrets(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
-	output, err := exec.Command("sh", "-c", startOf(fake, os.Environ()), "sh", "https://idp.example/?a=$b&c='d'").CombinedOutput()
-	if err != nil {
+	command := exec.Command(fake, "https://idp.example/?a=$b&c='d'")
+	command.Env = browserEnvironment(os.Environ())
+	if output, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
 	text, _ := os.ReadFile(seen)

@@ -81,7 +81,7 @@ func (l *loginState) roundTrip(base http.RoundTripper, request *http.Request) (*
 	}
 	body, err := io.ReadAll(answer.Body)
 	_ = answer.Body.Close()
-	if errors.Is(err, errAnswerTooLarge) {
+	if bodyFailure(err) != nil {
 		l.cancel(&failure{Kind: kindConnection, Reason: "unreachable",
 			Message: "the answer to the login is not Snowflake's: it does not end"})
 	}
@@ -225,7 +225,8 @@ func (l *loginState) announce(body []byte) bool {
 			Message: "the server's address for the sign-in is refused: it is not an https address"})
 		return false
 	}
-	sendEvent(event{Event: "sso_url", LoginID: l.id, URL: offer.Data.SSOURL, Port: l.browserPort, Browser: hasBrowser()})
+	noteAnnounced(offer.Data.SSOURL)
+	sendEvent(event{Event: "sso_url", LoginID: l.id, URL: offer.Data.SSOURL, Port: l.browserPort, Browser: realOpener() != ""})
 	return true
 }
 

@@ -1,31 +1,20 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
-	"time"
+	"syscall"
 
-	"github.com/pkg/browser"
+	"github.com/pkg/browser" // ours: browser/
 	"github.com/snowflakedb/gosnowflake"
 )
 
-// The driver runs the first of these that it finds and waits for it to end; only then does it accept the browser's
-// answer. A browser that stays in the foreground therefore blocks its own login, a failing opener ends it, and where
-// none exists the login cannot even be finished by hand. So the driver always gets an opener of ours, first on Go's
-// PATH: it starts the real one in the background, notes the address, and succeeds.
+// What shows a person an address on a desktop, in the order of trying.
 var openers = []string{"xdg-open", "x-www-browser", "www-browser"}
-
-const openerScript = `#!/bin/sh
-printf '%s' "$1" > "${0%/*}/url.part" && mv "${0%/*}/url.part" "${0%/*}/url"
-REAL </dev/null >/dev/null 2>&1 &
-exit 0
-`
 
 // What a desktop's browser needs of the environment. Everything else stays here: passwords and tokens are in it.
 var browserVariables = []string{
@@ -35,20 +24,16 @@ var browserVariables = []string{
 	"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
 }
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-
-// startOf is the shell's command for the real opener, with the browser's variables alone.
-func startOf(opener string, environment []string) string {
-	words := []string{"env", "-i"}
-	for _, entry := range environment {
+func browserEnvironment(all []string) []string {
+	var kept []string
+	for _, entry := range all {
 		name, _, _ := strings.Cut(entry, "=")
 		family := strings.HasPrefix(name, "XDG_") || strings.HasPrefix(name, "LC_")
-		if (family || slices.Contains(browserVariables, name)) && variableName.MatchString(name) {
-			words = append(words, name+`="$`+name+`"`)
+		if family || slices.Contains(browserVariables, name) {
+			kept = append(kept, entry)
 		}
 	}
-	quoted := "'" + strings.ReplaceAll(opener, "'", `'\''`) + "'"
-	return strings.Join(append(words, quoted, `"$1"`), " ")
+	return kept
 }
 
 func realOpener() string {
@@ -60,110 +45,67 @@ func realOpener() string {
 	return ""
 }
 
-func hasBrowser() bool {
-	opener.mutex.Lock()
-	defer opener.mutex.Unlock()
-	return opener.real != ""
-}
-
-// One opener serves all logins that run at the same time; the last one to end removes it.
-var opener struct {
+// Addresses that login.go has told already: those of Snowflake's own sign-in. An OAuth login's is in no answer of Snowflake's.
+var announced struct {
 	mutex     sync.Mutex
-	users     int
-	directory string
-	real      string
-	path      string // PATH as it was
+	addresses map[string]bool
 }
 
-// Go's PATH is one for all: many logins that may ask a person, or one that may not and goes straight to the browser.
-var openerKinds sync.RWMutex
-
-// installOpener puts the stand-in first on PATH until `remove` is called.
-func installOpener() (remove func(), err error) {
-	openerKinds.RLock()
-	if err := addOpenerUser(openerScript); err != nil {
-		openerKinds.RUnlock()
-		return nil, err
+func noteAnnounced(address string) {
+	announced.mutex.Lock()
+	defer announced.mutex.Unlock()
+	if announced.addresses == nil {
+		announced.addresses = map[string]bool{}
 	}
-	return func() { removeOpenerUser(); openerKinds.RUnlock() }, nil
+	announced.addresses[address] = true
 }
 
-const (
-	refusingScript     = "#!/bin/sh\nexit 97\n"
-	refusingScriptText = "exit status 97" // what the driver says then
-)
+func wasAnnounced(address string) bool {
+	announced.mutex.Lock()
+	defer announced.mutex.Unlock()
+	found := announced.addresses[address]
+	delete(announced.addresses, address)
+	return found
+}
 
-// installRefusingOpener puts one there that opens nothing and fails.
-func installRefusingOpener() (remove func(), err error) {
-	openerKinds.Lock()
-	if err := addOpenerUser(refusingScript); err != nil {
-		openerKinds.Unlock()
-		return nil, err
+// openBrowser starts the browser in the background and always succeeds: the person has the address too. It is a process group
+// of its own, so that Ctrl-C here does not close it.
+func openBrowser(address string) error {
+	opener := realOpener()
+	if !wasAnnounced(address) {
+		sendEvent(event{Event: "sso_url", URL: address, Browser: opener != ""})
 	}
-	return func() { removeOpenerUser(); openerKinds.Unlock() }, nil
-}
-
-// The browser login through Snowflake is stopped before its first request when it may ask nobody (login.go).
-func (o *options) installOpener(method gosnowflake.AuthType) (remove func(), err error) {
-	switch {
-	case needsBrowser(method) && o.AskPerson:
-		return installOpener()
-	case method == gosnowflake.AuthTypeOAuthAuthorizationCode:
-		return installRefusingOpener()
-	}
-	return nil, nil
-}
-
-func addOpenerUser(script string) (err error) {
-	opener.mutex.Lock()
-	defer opener.mutex.Unlock()
-	if opener.users++; opener.users > 1 {
+	if opener == "" {
 		return nil
 	}
-	defer func() {
-		if err != nil {
-			opener.users--
-		}
-	}()
-	if quiet, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil && browser.Stdout == os.Stdout {
-		browser.Stdout, browser.Stderr = quiet, quiet // stdout may carry a report
+	command := exec.Command(opener, address)
+	command.Env = browserEnvironment(os.Environ())
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if command.Start() == nil {
+		go func() { _ = command.Wait() }()
 	}
-	opener.real, opener.path = realOpener(), os.Getenv("PATH")
-	directory, err := os.MkdirTemp("", "snowmelt-opener-")
-	if err != nil {
-		return err
-	}
-	start := ":"
-	if opener.real != "" {
-		start = startOf(opener.real, os.Environ())
-	}
-	script = strings.Replace(script, "REAL", start, 1)
-	if err := os.WriteFile(filepath.Join(directory, openers[0]), []byte(script), 0o700); err != nil {
-		_ = os.RemoveAll(directory)
-		return err
-	}
-	opener.directory = directory
-	return os.Setenv("PATH", directory+string(os.PathListSeparator)+opener.path)
+	return nil
 }
 
-func removeOpenerUser() {
-	opener.mutex.Lock()
-	defer opener.mutex.Unlock()
-	if opener.users--; opener.users == 0 {
-		_ = os.Setenv("PATH", opener.path)
-		_ = os.RemoveAll(opener.directory)
-	}
-}
+var errNobodyAsked = errors.New("nobody may be asked to log in")
 
-// announceOpened tells the address of an OAuth login, which no response of Snowflake holds: only the opener sees it.
-func announceOpened(ctx context.Context, loginID int64) {
-	opener.mutex.Lock()
-	file := filepath.Join(opener.directory, "url")
-	opener.mutex.Unlock()
-	for wait(ctx, 100*time.Millisecond) == nil {
-		if address, err := os.ReadFile(file); err == nil {
-			sendEvent(event{Event: "sso_url", LoginID: loginID, URL: string(address), Browser: hasBrowser()})
-			return
-		}
+func openNothing(string) error { return errNobodyAsked }
+
+// The driver's opener is one for all: many logins that may ask a person, or one that may not and goes straight to the browser.
+var openerKinds sync.RWMutex
+
+// installOpener decides what the driver's browser login does until `remove` is called. The login through Snowflake is stopped
+// before its first request when it may ask nobody (login.go); OAuth's is stopped here.
+func (o *options) installOpener(method gosnowflake.AuthType) (remove func()) {
+	switch {
+	case needsBrowser(method) && o.AskPerson:
+		openerKinds.RLock()
+		browser.SetOpener(openBrowser)
+		return openerKinds.RUnlock
+	case method == gosnowflake.AuthTypeOAuthAuthorizationCode:
+		openerKinds.Lock()
+		browser.SetOpener(openNothing)
+		return openerKinds.Unlock
 	}
+	return func() {}
 }

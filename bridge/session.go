@@ -69,11 +69,7 @@ func open(o *options, loginID int64) ([]byte, error) {
 		return nil, err
 	}
 	limit := time.Duration(max(1, o.LoginTimeout)) * time.Second
-	if remove, err := o.installOpener(config.Authenticator); err != nil {
-		return nil, configurationError("", "no stand-in browser opener could be made: %v", err)
-	} else if remove != nil {
-		defer remove()
-	}
+	defer o.installOpener(config.Authenticator)()
 	if needsBrowser(config.Authenticator) && o.AskPerson {
 		limit += time.Duration(o.ExternalBrowserTimeout) * time.Second
 	}
@@ -86,9 +82,6 @@ func open(o *options, loginID int64) ([]byte, error) {
 			Message: fmt.Sprintf("no login within %v", limit)})
 	})
 	defer timer.Stop()
-	if config.Authenticator == gosnowflake.AuthTypeOAuthAuthorizationCode && o.AskPerson {
-		go announceOpened(ctx, loginID)
-	}
 	login := &loginState{id: loginID, cancel: cancel, method: config.Authenticator, asksNobody: !o.AskPerson}
 	connection, err := connect(context.WithValue(ctx, loginKey{}, login), config, login)
 	if isRefusedIDToken(err) { // the driver has removed it from its cache: this time a person is asked
@@ -202,36 +195,80 @@ func (s *session) result(statementID int64, queryID string) ([]byte, error) {
 // A ping is answered in milliseconds, or the connection is not worth keeping.
 const pingTimeout = 30 * time.Second
 
-func (s *session) ping() ([]byte, error) {
-	ctx, cancel := context.WithTimeout(s.closing, pingTimeout)
-	defer cancel()
+// ping is a statement of number `id`: 0 cannot be cancelled.
+func (s *session) ping(id int64) ([]byte, error) {
 	st := &statement{}
-	if err := s.connection.(driver.Pinger).Ping(withStatement(ctx, st)); err != nil {
-		if ctx.Err() != nil {
-			return nil, &failure{Kind: kindConnection, Reason: "unreachable",
-				Message: fmt.Sprintf("no answer within %v", pingTimeout)}
-		}
+	ctx, finish := s.start(id, st)
+	defer finish()
+	timer := time.AfterFunc(pingTimeout, func() {
+		st.cancel(&failure{Kind: kindConnection, Reason: "unreachable", Message: fmt.Sprintf("no answer within %v", pingTimeout)})
+	})
+	defer timer.Stop()
+	err := awaited(ctx, func() error { return s.connection.(driver.Pinger).Ping(ctx) })
+	if err != nil && ctx.Err() != nil {
+		return nil, statementEnded(ctx, st)
+	}
+	if err != nil {
 		return nil, statementFailure(err, st)
 	}
 	return []byte(`{}`), nil
 }
 
-func (s *session) run(id int64, st *statement, sql, tag string, bindings []driver.NamedValue) ([]byte, error) {
+// start makes the context of a statement that cancel(id) and the session's end stop.
+func (s *session) start(id int64, st *statement) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(s.closing)
-	defer cancel(nil)
+	st.cancel = cancel
 	statements.start(id, cancel)
-	defer statements.finish(id)
+	return withStatement(ctx, st), func() {
+		statements.finish(id)
+		st.reached() // its timer ends
+		cancel(nil)
+	}
+}
+
+// A cancelled call is told to the server by the driver, which waits for the answer; nobody else waits for it longer than this.
+const cancelGrace = 500 * time.Millisecond
+
+// awaited runs a call of the driver, which does not always watch its context.
+func awaited(ctx context.Context, call func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if cause := recover(); cause != nil {
+				done <- panicFailure(cause)
+			}
+		}()
+		done <- call()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(cancelGrace):
+		return ctx.Err()
+	}
+}
+
+func (s *session) run(id int64, st *statement, sql, tag string, bindings []driver.NamedValue) ([]byte, error) {
+	ctx, finish := s.start(id, st)
+	defer finish()
 	if ctx.Err() != nil {
 		return nil, statementEnded(ctx, st)
 	}
-	ctx = withStatement(ctx, st)
 	if st.describeOnly {
 		ctx = gosnowflake.WithDescribeOnly(ctx)
 	}
 	if tag != "" {
 		ctx = gosnowflake.WithQueryTag(ctx, tag)
 	}
-	_, err := s.connection.QueryArrowStream(ctx, sql, bindings...)
+	err := awaited(ctx, func() error {
+		_, err := s.connection.QueryArrowStream(ctx, sql, bindings...)
+		return err
+	})
 	if err != nil && ctx.Err() != nil {
 		return nil, statementEnded(ctx, st)
 	}
@@ -252,8 +289,15 @@ func (s *session) run(id int64, st *statement, sql, tag string, bindings []drive
 	return result.facts()
 }
 
-// statementEnded says who ended it: the caller, or the end of the session, which another thread may have found lost.
+// statementEnded says who ended it: what is known to be wrong, the caller, or the end of the session, which another thread may
+// have found lost.
 func statementEnded(ctx context.Context, st *statement) *failure {
+	var known *failure
+	if errors.As(context.Cause(ctx), &known) {
+		f := *known
+		f.QueryID = st.queryID()
+		return &f
+	}
 	if context.Cause(ctx) != errCancelled {
 		return sessionLost("the session was closed while the statement ran")
 	}
@@ -266,13 +310,14 @@ func statementEnded(ctx context.Context, st *statement) *failure {
 const codeCancelledByServer = 604
 
 func (s *session) isLost() bool {
-	_, err := s.ping()
+	_, err := s.ping(0)
 	var f *failure
 	return errors.As(err, &f) && f.ConnectionLost || s.closing.Err() != nil
 }
 
-// The driver waits for its heartbeat to end and gives the server 5 s; a server that is gone must not hold up an exit.
-const closeTimeout = 10 * time.Second
+// The driver waits for its heartbeat to end and gives the server 5 s. A server that is gone or silent does not hold up an exit:
+// the request is on its way by then, and a session that nobody closes ends by itself.
+const closeTimeout = time.Second
 
 func closeSession(id int64) ([]byte, error) {
 	sessionsMutex.Lock()

@@ -12,6 +12,7 @@ type statement struct {
 	async        bool   // asks the server to detach at once
 	describeOnly bool   // nothing is run
 	fetchID      string // not empty: no new statement, the result of this query id
+	cancel       context.CancelCauseFunc
 
 	mutex   sync.Mutex
 	status  int // last HTTP status, 0 before the first answer
@@ -19,6 +20,30 @@ type statement struct {
 	result  *responseData // the last response that holds a result: renewals and polls give several
 	refused *failure      // an answer that is not taken
 	polls   int           // answers "in progress" so far
+	lost    *time.Timer   // runs while the server cannot be reached
+}
+
+// How long a server that cannot be reached is tried; the driver alone would for half a minute, at each statement. A server that
+// restarts, or a network that comes back, is met within this.
+const unreachablePatience = 12 * time.Second
+
+// unreached notes an attempt without any answer; when they go on for too long the statement ends with the first one's reason.
+func (st *statement) unreached(err error) {
+	st.mutex.Lock()
+	defer st.mutex.Unlock()
+	if st.lost == nil && st.cancel != nil {
+		cause := &failure{Kind: kindConnection, Reason: "unreachable", Message: err.Error()}
+		st.lost = time.AfterFunc(unreachablePatience, func() { st.cancel(cause) })
+	}
+}
+
+func (st *statement) reached() {
+	st.mutex.Lock()
+	defer st.mutex.Unlock()
+	if st.lost != nil {
+		st.lost.Stop()
+		st.lost = nil
+	}
 }
 
 type statementKey struct{}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -41,6 +40,7 @@ var (
 	tcpUserTimeoutMS   = 55_000
 	idleConnectionsMax = 16 // the driver's own 3 make every further parallel statement a new TLS handshake
 	abortTimeout       = 10 * time.Second
+	answerStartMax     = 5 * time.Minute // Snowflake holds a request for 45 s and then answers "in progress"
 )
 
 func newTransport(o *options) (*transport, error) {
@@ -53,6 +53,7 @@ func newTransport(o *options) (*transport, error) {
 		}}
 	base.DialContext = dialer.DialContext
 	base.MaxIdleConns, base.MaxIdleConnsPerHost = idleConnectionsMax, idleConnectionsMax
+	base.ResponseHeaderTimeout = answerStartMax
 	if o.ProxyHost != "" {
 		proxy, err := proxyFunction(o)
 		if err != nil {
@@ -125,8 +126,12 @@ func (t *transport) statement(request *http.Request, st *statement) (*http.Respo
 	sent := time.Now()
 	answer, err := t.base.RoundTrip(request)
 	if err != nil {
+		if request.Context().Err() == nil {
+			st.unreached(err)
+		}
 		return nil, err
 	}
+	st.reached()
 	st.saw(answer.StatusCode)
 	if answer.StatusCode != http.StatusOK {
 		return answer, nil
@@ -134,9 +139,8 @@ func (t *transport) statement(request *http.Request, st *statement) (*http.Respo
 	body, err := io.ReadAll(answer.Body)
 	_ = answer.Body.Close()
 	if err != nil {
-		if errors.Is(err, errAnswerTooLarge) { // the driver would ask again and again
-			st.refuse(&failure{Kind: kindVerification, Reason: "answer_too_large",
-				Message: fmt.Sprintf("the answer is longer than %d bytes", queryAnswerBytesMax)})
+		if f := bodyFailure(err); f != nil { // the driver would ask again and again
+			st.refuse(f)
 			return madeUp(request, http.StatusOK, refusedAnswer), nil
 		}
 		return nil, err // a body cut short: the driver asks again with the same request id

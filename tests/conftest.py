@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from program import Project
+from program import SOMEBODY, Project
 from python_fixtures import configured, sales, sales_server  # noqa: F401
 from snowmelt_sandbox.postgres import PrivatePostgres
 
@@ -16,6 +17,8 @@ from snowmelt_sandbox.postgres import PrivatePostgres
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)
+
+os.environ.update(SOMEBODY)
 
 # The one reason a test may be skipped for: the mission's document is no part of a user's clone.
 EXPECTED_SKIP = "seed.md is not here"

@@ -47,6 +47,10 @@ def sanitized(environment: dict[str, str]) -> dict[str, str]:
     }
 
 
+# A login may ask a person where a browser is named: no test has a terminal.
+SOMEBODY = {"BROWSER": "true"}
+
+
 @dataclass
 class Outcome:
     code: int
@@ -111,7 +115,7 @@ class Project:
     def variables(self, **environment: str) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SNOWFLAKE_", "PG", "SNOWMELT_", "SF_"))}
         (self.directory / "home").mkdir(exist_ok=True)
-        return sanitized({**inherited, "HOME": str(self.directory / "home"), **self.environment, **environment})
+        return sanitized({**inherited, "HOME": str(self.directory / "home"), **SOMEBODY, **self.environment, **environment})
 
     def start(self, *arguments: str, prefix: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
         """The command in a session of its own, so that what it leaves behind can be found."""

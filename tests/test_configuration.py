@@ -40,6 +40,8 @@ EXPORT: dict[str, Any] = {
     "threads": 1,
     "downloads": 2,
     "memory_limit": 300_000_000,
+    "chunk_rate_min": 2_000,
+    "chunk_time_max": "20m",
     "compression_level": 3,
     "permissions": "group",
 }

@@ -12,6 +12,7 @@ import "C"
 import (
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -61,7 +62,7 @@ func credentialCache() Cache {
 		}
 		return checked(named)
 	}
-	home, err := os.UserHomeDir()
+	home, err := homeDirectory()
 	if err != nil {
 		return Cache{Problem: err.Error()}
 	}
@@ -79,6 +80,18 @@ func credentialCache() Cache {
 		_ = os.Chmod(directory, 0o700)
 	}
 	return checked(directory)
+}
+
+// A scheduler may start us without HOME; the user's entry in the password file has it too.
+func homeDirectory() (string, error) {
+	home, err := os.UserHomeDir()
+	if err == nil {
+		return home, nil
+	}
+	if known, unknown := user.Current(); unknown == nil && known.HomeDir != "" {
+		return known.HomeDir, nil
+	}
+	return "", err
 }
 
 // checked repeats the driver's own conditions, which it applies in silence.

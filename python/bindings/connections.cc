@@ -15,6 +15,7 @@
 #include "handles.h"
 #include "keys.h"
 #include "snowmelt/config.h"
+#include "snowmelt/extract/row_reader.h"
 
 namespace snowmelt::python {
 namespace {
@@ -29,7 +30,9 @@ bool has_key(const Keys& given, std::string_view name) {
 // password of the configuration goes to another server.
 std::shared_ptr<ManagerHandle> snowflake_manager(const Keys& given, const ConfigFile& file) {
   const SnowflakeConfig config = with_keys(has_key(given, "account") ? SnowflakeConfig{} : load_config(file).snowflake, given);
-  return std::make_shared<ManagerHandle>(std::make_shared<SnowflakeConnectionManager>(config));
+  auto manager = std::make_shared<SnowflakeConnectionManager>(config);
+  manager->set_row_reader(arrow_row_reader(SubsecondMode::truncate));  // Python's datetime ends at the microsecond
+  return std::make_shared<ManagerHandle>(std::move(manager));
 }
 
 // Keys that say where to connect stand alone (libpq adds PG*); autocommit and connect_timeout lie over the configuration.

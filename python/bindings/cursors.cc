@@ -37,15 +37,12 @@ void check(const arrow::Status& status) {
 
 class ReaderHandle {
  public:
-  explicit ReaderHandle(std::shared_ptr<ResultReader> reader) : reader_(std::move(reader)) {}
-  ~ReaderHandle() {
-    nb::gil_scoped_release released;  // joins the downloading threads
-    reader_.reset();
-  }
+  explicit ReaderHandle(std::shared_ptr<ResultReader> reader) : reader_(std::move(reader)) { reader_.claim(); }
 
   // (schema, array) capsules of the next batch, or None.
   nb::object next() {
-    const auto batch = blocking([reader = reader_] { return reader->next(); }, [reader = reader_] { reader->stop(); });
+    reader_.claim();
+    const auto batch = blocking([reader = *reader_] { return reader->next(); }, [reader = *reader_] { reader->stop(); });
     if (!batch) return nb::none();
     auto schema = std::make_unique<ArrowSchema>();
     auto array = std::make_unique<ArrowArray>();
@@ -53,21 +50,23 @@ class ReaderHandle {
     return nb::make_tuple(arrow_capsule(std::move(schema), "arrow_schema"), arrow_capsule(std::move(array), "arrow_array"));
   }
 
-  nb::object schema() const {
+  nb::object schema() {
+    reader_.claim();
     auto schema = std::make_unique<ArrowSchema>();
     check(arrow::ExportSchema(*reader_->schema(), schema.get()));
     return arrow_capsule(std::move(schema), "arrow_schema");
   }
 
   // All that is left as one stream; batches are made as the consumer asks.
-  nb::object stream() const {
+  nb::object stream() {
+    reader_.claim();
     auto stream = std::make_unique<ArrowArrayStream>();
-    check(arrow::ExportRecordBatchReader(reader_, stream.get()));
+    check(arrow::ExportRecordBatchReader(*reader_, stream.get()));
     return arrow_capsule(std::move(stream), "arrow_array_stream");
   }
 
  private:
-  std::shared_ptr<ResultReader> reader_;
+  Owned<ResultReader> reader_;  // let go, it joins the downloading threads
 };
 
 nb::object to_python(const Value& value, PyObject* converter) {
@@ -96,14 +95,14 @@ class CursorHandle {
       : connection_(std::move(connection)), cursor_(std::make_shared<Owned<Cursor>>(connection_->get()->cursor())) {}
 
   void execute(const std::string& sql, std::vector<Value> parameters) {
-    const auto connection = connection_->get();
-    std::stop_source stop;
-    std::function<void()> cancel = [stop]() mutable { stop.request_stop(); };
-    if (const auto postgres = std::dynamic_pointer_cast<PostgresConnection>(connection))
-      cancel = [postgres] { postgres->cancel(); };
-    (**cursor_)->set_stop_token(stop.get_token());
-    exclusive([cursor = **cursor_, sql, parameters = std::move(parameters)] { cursor->execute(sql, parameters); },
-              std::move(cancel));
+    connection_->get();
+    stop_ = std::stop_source();  // of this statement, and of the rows that are fetched from it
+    exclusive(
+        [cursor = **cursor_, stop = stop_.get_token(), sql, parameters = std::move(parameters)] {
+          cursor->set_stop_token(stop);
+          cursor->execute(sql, parameters);
+        },
+        stopping());
   }
 
   nb::list description() const {
@@ -123,20 +122,22 @@ class CursorHandle {
       std::vector<Row> rows;
       bool ended = false;
     };
-    const auto fetched = exclusive([cursor = **cursor_, count] {
-      constexpr size_t kBytesMax = 8 << 20;
-      Fetched some;
-      for (size_t bytes = 0; some.rows.size() < count && bytes < kBytesMax;) {
-        std::optional<Row> row = cursor->fetchone();
-        if (!row) {
-          some.ended = true;
-          break;
-        }
-        for (const Value& value : *row) bytes += value ? value->size() : 0;
-        some.rows.push_back(std::move(*row));
-      }
-      return some;
-    });
+    const auto fetched = exclusive(
+        [cursor = **cursor_, count] {
+          constexpr size_t kBytesMax = 8 << 20;
+          Fetched some;
+          for (size_t bytes = 0; some.rows.size() < count && bytes < kBytesMax;) {
+            std::optional<Row> row = cursor->fetchone();
+            if (!row) {
+              some.ended = true;
+              break;
+            }
+            for (const Value& value : *row) bytes += value ? value->size() : 0;
+            some.rows.push_back(std::move(*row));
+          }
+          return some;
+        },
+        stopping());
     nb::list out;
     for (const Row& row : fetched.rows) {
       nb::object values = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(row.size())));
@@ -166,7 +167,8 @@ class CursorHandle {
     ResultReaderOptions options;
     options.rules = table.rules;
     options.memory_limit = load_config().export_.memory_limit;
-    return std::make_shared<ReaderHandle>(open_result_reader(connection_->get(), *result, options));
+    const auto connection = std::dynamic_pointer_cast<SnowflakeConnection>(connection_->get());
+    return std::make_shared<ReaderHandle>(open_result_reader(source_session(connection), *result, options));
   }
 
   void close() {
@@ -174,8 +176,13 @@ class CursorHandle {
   }
 
  private:
+  std::function<void()> stopping() {
+    return [stop = stop_]() mutable { stop.request_stop(); };
+  }
+
   std::shared_ptr<ConnectionHandle> connection_;
   std::shared_ptr<Owned<Cursor>> cursor_;
+  std::stop_source stop_;
   std::shared_ptr<std::atomic<bool>> busy_ = std::make_shared<std::atomic<bool>>(false);
 };
 

@@ -82,7 +82,7 @@ class ManagerHandle {
   std::stop_source fresh_stop() {
     const std::lock_guard lock(mutex_);
     if (stop_.stop_requested()) stop_ = std::stop_source();
-    if (snowflake_) snowflake_->set_stop_token(stop_.get_token());
+    (*manager_)->set_stop_token(stop_.get_token());
     return stop_;
   }
 

@@ -3,13 +3,10 @@
 
 #include "errors.h"
 #include "handles.h"
-#include "snowmelt/extract/row_reader.h"
 
 NB_MODULE(_snowmelt, module) {
   using namespace snowmelt::python;
   nanobind::set_leak_warnings(false);  // an error in a global variable at exit holds handles: no leak of ours
-  snowmelt::install_row_reader();
-  snowmelt::set_row_reader_subseconds(snowmelt::SubsecondMode::truncate);
   install_log_queue();
   register_errors();
   module.attr("version") = SNOWMELT_VERSION;

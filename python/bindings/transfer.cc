@@ -76,24 +76,24 @@ auto with_python(const Raised& raised, Work work, std::function<void()> stop) {
 class ExtractionHandle {
  public:
   ExtractionHandle(std::shared_ptr<Extraction> extraction, std::stop_source stop, Raised raised)
-      : extraction_(std::move(extraction)), stop_(std::move(stop)), raised_(std::move(raised)) {}
-  ~ExtractionHandle() { close(); }
+      : extraction_(std::in_place, std::move(extraction)), stop_(std::move(stop)), raised_(std::move(raised)) {
+    extraction_->claim();
+  }
 
   std::optional<Path> next() {
     if (!extraction_) return std::nullopt;
+    extraction_->claim();
+    const std::shared_ptr<Extraction> extraction = **extraction_;
     const auto part = with_python(
-        raised_, [extraction = extraction_] { return extraction->next(); }, [stop = stop_]() mutable { stop.request_stop(); });
+        raised_, [extraction] { return extraction->next(); }, [stop = stop_]() mutable { stop.request_stop(); });
     if (!part) return std::nullopt;
-    return extraction_->directory() / part->file;
+    return extraction->directory() / part->file;
   }
-  // Stops what is still under way; then there is no manifest.
-  void close() {
-    nb::gil_scoped_release released;
-    extraction_.reset();
-  }
+  // Stops what is still under way; then there is no manifest. In a forked child the parent's goes on.
+  void close() { extraction_.reset(); }
 
  private:
-  std::shared_ptr<Extraction> extraction_;
+  std::optional<Owned<Extraction>> extraction_;  // empty once closed
   std::stop_source stop_;
   Raised raised_;
 };
@@ -109,7 +109,7 @@ std::shared_ptr<ExtractionHandle> extract(nb::object manager, const Keys& table_
   const auto raised = std::make_shared<RaisedInPython>();
   auto extraction = blocking(
       [engine = manager_of(manager, raised), table, options] {
-        return std::make_shared<Extraction>(SnowflakeDataExtractor(*engine).extract_table_chunks(table, options));
+        return std::make_shared<Extraction>(SnowflakeDataExtractor(engine).extract_table_chunks(table, options));
       },
       [stop]() mutable { stop.request_stop(); });
   return std::make_shared<ExtractionHandle>(std::move(extraction), std::move(stop), raised);
@@ -117,7 +117,7 @@ std::shared_ptr<ExtractionHandle> extract(nb::object manager, const Keys& table_
 
 nb::tuple estimate(nb::object manager, const std::string& source) {
   const TableSize size =
-      blocking([engine = manager_of(manager), source] { return SnowflakeDataExtractor(*engine).estimate_table_size(source); });
+      blocking([engine = manager_of(manager), source] { return SnowflakeDataExtractor(engine).estimate_table_size(source); });
   return nb::make_tuple(size.rows, size.bytes);
 }
 
@@ -127,7 +127,7 @@ int64_t load(nb::object manager, const Path& path, const std::string& target, co
   LoadOptions options{.mode = table.mode, .rules = table.rules, .password = secret(password)};
   options.stop = stop.get_token();
   return blocking([engine = manager_of(manager), path, target,
-                   options] { return PostgreSQLDataLoader(*engine).load_parquet_to_table(path, target, options); },
+                   options] { return PostgreSQLDataLoader(engine).load_parquet_to_table(path, target, options); },
                   [stop]() mutable { stop.request_stop(); });
 }
 
@@ -152,7 +152,7 @@ nb::dict export_one(nb::object manager, const Keys& table_keys, const Keys& sett
   return report_of(with_python(
       raised,
       [engine = manager_of(manager, raised), table, password, options] {
-        return export_table(table, secret(password), options.export_.directory, *engine, options);
+        return export_table(table, secret(password), options.export_.directory, engine, options);
       },
       [stop]() mutable { stop.request_stop(); }));
 }
@@ -165,7 +165,7 @@ nb::dict import_one(nb::object manager, const Keys& table_keys, const Password& 
   options.stop = stop.get_token();
   options.wait = settings.wait;
   return report_of(blocking([engine = manager_of(manager), table, password, directory,
-                             options] { return import_table(table, secret(password), directory, *engine, options); },
+                             options] { return import_table(table, secret(password), directory, engine, options); },
                             [stop]() mutable { stop.request_stop(); }));
 }
 
@@ -190,7 +190,7 @@ std::string run_all(bool exporting, nb::object manager, const std::vector<Keys>&
   options.stop = stop.get_token();
   options.wait = settings.wait;
   return blocking([exporting, engine = manager_of(manager), tables = config.tables,
-                   options] { return (exporting ? export_data : import_data)(tables, *engine, options).to_json(); },
+                   options] { return (exporting ? export_data : import_data)(tables, engine, options).to_json(); },
                   [stop]() mutable { stop.request_stop(); });
 }
 

@@ -6,6 +6,7 @@ import abc
 import atexit
 import contextlib
 import os
+import sys
 import threading
 import weakref
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import Any, Generic, Self, TypeVar
 from . import _snowmelt
 from ._config import keys
 from ._cursors import Cursor, PostgresCursor, SnowflakeCursor
+from ._log import logger
 from .errors import UsageError
 
 _open_managers: weakref.WeakSet[_EngineManager] = weakref.WeakSet()
@@ -21,8 +23,11 @@ _open_managers: weakref.WeakSet[_EngineManager] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
+    failed = hasattr(sys, "last_type")  # the program ends by an exception: it does not want its exports finished
     for manager in list(_open_managers):
         with contextlib.suppress(Exception):
+            if failed:
+                forget_unread(manager._unread)
             manager.close()
 
 
@@ -144,6 +149,13 @@ class BaseConnectionManager(abc.ABC, Generic[C]):
         self.close()
 
 
+def forget_unread(unread: list[Any]) -> None:
+    """Stops exports that nobody reads any more: a destructor runs none to its end."""
+    while unread:
+        unread[-1].close()
+        logger.error("an export was stopped before it was complete: read its parts, or close its connection manager")
+
+
 class _EngineManager(BaseConnectionManager[C]):
     _connection_class: type[C]
 
@@ -155,6 +167,7 @@ class _EngineManager(BaseConnectionManager[C]):
         self._known: _snowmelt.ConnectionHandle | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self._unread: list[Any] = []  # exports that were begun and of whose parts nobody has asked one
         _open_managers.add(self)
 
     def get_connection(self) -> C:
@@ -181,10 +194,21 @@ class _EngineManager(BaseConnectionManager[C]):
         return self._handle.is_alive()
 
     def close(self) -> None:
-        self._closed = True
-        if (connection := self._current()) is not None:
-            connection._closed = True
-        self._handle.close()
+        """Finishes exports that were begun and of whose parts nobody has asked one; then closes the connection."""
+        try:
+            while self._unread:
+                for _ in self._unread[0]:
+                    pass
+        finally:
+            self._closed = True
+            if (connection := self._current()) is not None:
+                connection._closed = True
+            self._handle.close()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            forget_unread(self._unread)
+        self.close()
 
     @property
     def closed(self) -> bool:
@@ -202,6 +226,7 @@ class _EngineManager(BaseConnectionManager[C]):
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
+            forget_unread(self._unread)
             if not self._closed and self._handle.connections_opened():
                 self.close()
 

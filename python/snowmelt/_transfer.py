@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from . import _snowmelt
 from ._config import keys, table_keys
-from ._connections import PostgresConnectionManager, SnowflakeConnectionManager, engine_manager
+from ._connections import PostgresConnectionManager, SnowflakeConnectionManager, engine_manager, forget_unread
 from ._log import logger
 from .errors import UsageError
 
@@ -50,27 +50,36 @@ class TableChunks(Iterator[Path]):
     """The parts of an export under way, as they close, in the order of finishing.
 
     The export is complete (its manifest is written) when the iteration ends. Leaving it half-way stops the export, and nothing of
-    it counts. Nobody asking for a single part means that the export itself is wanted: it is finished before this object goes.
+    it counts. Nobody asking for a single part means that the export itself is wanted: closing the connection manager it runs on,
+    or leaving its ``with``, finishes it. An object that is merely forgotten stops its export, with an error in the log.
     """
 
-    def __init__(self, handle: _snowmelt.ExtractionHandle) -> None:
+    def __init__(self, handle: _snowmelt.ExtractionHandle, unread: list[Any]) -> None:
         self._handle: _snowmelt.ExtractionHandle | None = handle
-        self._begun = False
+        self._unread = unread  # the manager's exports of whose parts nobody has asked one
+        unread.append(self)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Path:
-        self._begun = True
+        self._begin()
         part = None if self._handle is None else self._handle.next()
         if part is None:
             self._handle = None
             raise StopIteration
         return part
 
+    def _begin(self) -> bool:
+        """False where it was read or closed before."""
+        if self not in self._unread:
+            return False
+        self._unread.remove(self)
+        return True
+
     def close(self) -> None:
         """Stops what is still under way."""
-        self._begun = True
+        self._begin()
         if self._handle is not None:
             self._handle.close()
             self._handle = None
@@ -80,16 +89,6 @@ class TableChunks(Iterator[Path]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_begun", True):
-            return
-        try:
-            for _ in self:
-                pass
-        except Exception as error:
-            logger.error("the export failed: %s", error)
-            raise
 
 
 class _Worker:
@@ -103,6 +102,8 @@ class _Worker:
             manager = self._own_manager = make(autocommit=True) if make is PostgresConnectionManager else make()
         self.conn_manager = manager
         self._engine = engine_manager(manager, type(self).__name__)
+        # A manager of the user's own class does not finish exports; they live with this object then.
+        self._unread: list[Any] = getattr(manager, "_unread", [])
 
     def close(self) -> None:
         """Closes the manager this object made for itself; a caller's manager stays open."""
@@ -117,6 +118,8 @@ class _Worker:
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
+            if self._own_manager is not None or not hasattr(self.conn_manager, "_unread"):
+                forget_unread(self._unread)
             self.close()
 
 
@@ -152,7 +155,7 @@ class SnowflakeDataExtractor(_Worker):
         """
         options = keys("export", {**settings, "directory": directory})
         handle = _snowmelt.extract(self._engine, table_keys(source), options, _password(password))
-        return TableChunks(handle)
+        return TableChunks(handle, self._unread)
 
 
 class PostgreSQLDataLoader(_Worker):

@@ -118,11 +118,13 @@ struct TableConfig {
 // [export]
 struct ExportConfig {
   std::filesystem::path directory = "export";  // parts lie under <directory>/<source>/
-  int64_t part_size = 32 << 20;                // encoded bytes at which a part is closed, if 8 chunks do not close it before
+  int64_t part_size = 32 << 20;                // encoded bytes at which a part is closed, if two chunks do not close it before
   int threads = 0;                             // that convert and encode; 0: as many as cores
   int downloads = 0;                           // chunks fetched at once; 0: six, or `threads` where that is more
   int64_t memory_limit = 0;                    // bytes for chunks in hand; 0: a quarter of the memory, at most 2 GiB
-  int compression_level = 1;                   // zstd
+  int64_t chunk_rate_min = 10'000;             // bytes a second; a slower transfer of a chunk is begun again
+  std::chrono::milliseconds chunk_time_max{3'600'000};  // for one chunk, all attempts together
+  int compression_level = 1;                            // zstd
   FilePermissions permissions = FilePermissions::private_;
 };
 

@@ -423,6 +423,11 @@ std::span<const Key<ExportConfig>> keys<ExportConfig>() {
       exporting<&C::memory_limit>("memory_limit",
                                   "0 (a quarter of the memory, of the control group's where that is less; at most 2 GiB)",
                                   "bytes that chunks in hand may take, all tables together; loading reads within it too"),
+      exporting<&C::chunk_rate_min>(
+          "chunk_rate_min", "", "bytes a second: a chunk that comes more slowly for 30 s is fetched again from the beginning"),
+      exporting<&C::chunk_time_max>(
+          "chunk_time_max", "",
+          "how long one chunk may take, all attempts together: `\"1h\"`, `\"10m\"`, or a number of seconds"),
       exporting<&C::compression_level>("compression_level", "", "of zstd"),
       exporting<&C::permissions>(
           "permissions", "",

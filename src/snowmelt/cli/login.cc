@@ -66,14 +66,14 @@ std::string json_of(const SnowflakeConfig& config, const SnowflakeDriver::Sessio
 
 }  // namespace
 
-void login(const SnowflakeConfig& config, const LoginCommand& command, std::stop_token stop) {
+std::string login(const SnowflakeConfig& config, const LoginCommand& command, std::stop_token stop) {
   SnowflakeConnectionManager manager(config);
   manager.set_stop_token(std::move(stop));
   if (command.check) manager.set_ask_person(SnowflakeConnectionManager::AskPerson::never);
   const SnowflakeDriver::Session session = manager.get_snowflake_connection()->session();
   manager.close();
   const Outlook outlook = outlook_of(config, session);
-  fmt::print("{}", command.json ? json_of(config, session, outlook) : text_of(config, session, outlook));
+  return command.json ? json_of(config, session, outlook) : text_of(config, session, outlook);
 }
 
 std::string failed_login_json(const Error& error) {

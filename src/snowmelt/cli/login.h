@@ -14,9 +14,9 @@ struct LoginCommand {
   bool json = false;
 };
 
-// Prints what happened on stdout and closes the session again. Throws as a login does; with `check`, AuthenticationError
-// "snowflake.person_needed" where somebody would have to act.
-void login(const SnowflakeConfig& config, const LoginCommand& command, std::stop_token stop);
+// Logs in, closes the session again, and returns what happened as text for stdout. Throws as a login does; with `check`,
+// AuthenticationError "snowflake.person_needed" where somebody would have to act.
+std::string login(const SnowflakeConfig& config, const LoginCommand& command, std::stop_token stop);
 
 // The JSON of a login that failed: {"status": "failed", "error": {…}}.
 std::string failed_login_json(const Error& error);

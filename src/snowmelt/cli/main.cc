@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "snowmelt/cli/login.h"
+#include "snowmelt/cli/output.h"
 #include "snowmelt/cli/progress_display.h"
 #include "snowmelt/cli/signals.h"
 #include "snowmelt/cli/summary.h"
@@ -43,6 +44,7 @@ struct CommandLine {
   std::string log_format = "text";
   bool verbose = false;
   bool check = false;
+  std::vector<std::string> words;  // as they were given
 };
 
 constexpr const char* kExamples = R"(
@@ -100,13 +102,45 @@ Config configuration(const CommandLine& line) {
   return load_config(line.config_file.empty() ? std::nullopt : std::optional<std::filesystem::path>(line.config_file));
 }
 
+std::string quoted_for_shell(const std::string& word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=,@%+-";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + "'";
+}
+
+// The same command; with some tables done, for those that are not.
+std::string command_to_go_on(const CommandLine& line, const RunReport& report) {
+  constexpr size_t kNamedMost = 8;
+  std::vector<std::string> undone;
+  for (const TableReport& table : report.tables) {
+    if (!table.is_done()) undone.push_back(table.source);
+  }
+  const bool narrower = undone.size() < report.tables.size() && undone.size() <= kNamedMost;
+  std::string command;
+  for (size_t i = 0; i < line.words.size(); ++i) {
+    const std::string& word = line.words[i];
+    if (narrower && word == "--table") {
+      ++i;  // its value
+      continue;
+    }
+    if (narrower && word.starts_with("--table=")) continue;
+    command += (command.empty() ? "" : " ") + quoted_for_shell(word);
+  }
+  if (narrower) {
+    for (const std::string& source : undone) command += " --table " + quoted_for_shell(source);
+  }
+  return command;
+}
+
 class Command {
  public:
   Command(std::string name, CommandLine line, SignalStop& signals)
       : name_(std::move(name)), line_(std::move(line)), signals_(signals) {
     using Work = ProgressDisplay::Work;
     const Work work = name_ == "export" ? Work::export_ : name_ == "import" ? Work::import_ : Work::both;
-    display_ = std::make_unique<ProgressDisplay>(ProgressDisplay::detect_style(), work);
+    display_ = std::make_unique<ProgressDisplay>(ProgressDisplay::detect_style(), work, signals.token());
     set_log_sink([this](LogLevel level, std::string_view message) {
       if (level < (line_.verbose ? LogLevel::debug : LogLevel::warning)) return;
       display_->print_line(log_line(level, message, line_.log_format == "json"));
@@ -131,24 +165,31 @@ class Command {
         .observer = display_.get(),
         .stop = signals_.token(),
         .wait = config.postgres.wait};
-    return conclude(execute(config, tables, options), name_ != "import");
+    RunReport report = execute(config, tables, options);
+    const bool unreachable = report.error && report.error->code == kUnreachable;
+    if (report.status == RunStatus::interrupted || unreachable) report.go_on = command_to_go_on(line_, report);
+    return conclude(report, name_ != "import");
   }
 
  private:
   RunReport execute(const Config& config, const std::vector<TableConfig>& tables, const RunOptions& options) {
     if (name_ == "import") {
-      PostgresConnectionManager postgres(config.postgres);
-      return import_data(tables, postgres, options);
+      return import_data(tables, postgres_manager(config), options);
     }
-    SnowflakeConnectionManager snowflake(config.snowflake);
-    snowflake.set_stop_token(signals_.token());
+    const auto snowflake = std::make_shared<SnowflakeConnectionManager>(config.snowflake);
+    snowflake->set_stop_token(signals_.token());
     if (name_ == "export") {
       RunReport report = export_data(tables, snowflake, options);
-      report.logins = snowflake.logins();
+      report.logins = snowflake->logins();
       return report;
     }
-    PostgresConnectionManager postgres(config.postgres);
-    return run_data(tables, config.tables, snowflake, postgres, options);
+    return run_data(tables, config.tables, snowflake, postgres_manager(config), options);
+  }
+
+  std::shared_ptr<PostgresConnectionManager> postgres_manager(const Config& config) const {
+    auto postgres = std::make_shared<PostgresConnectionManager>(config.postgres);
+    postgres->set_stop_token(signals_.token());
+    return postgres;
   }
 
   // Of the Parquet files (design D9). Never an argument: ps shows those.
@@ -159,16 +200,18 @@ class Command {
   }
 
   int conclude(const RunReport& report, bool with_logins) {
-    if (report.error) print_error(report.error->message);
-    for (const TableReport& table : report.tables) {
-      if (table.error) print_error(table.source + ": " + table.error->message);
+    for (const std::string& text : error_texts(report)) print_error(text);
+    if (!report.go_on.empty()) {
+      const std::string text = "to go on: " + report.go_on;
+      display_->print_line(line_.log_format == "json" ? log_line(LogLevel::warning, text, true) : text);
     }
     const int width = ::isatty(STDOUT_FILENO) == 1 ? ProgressDisplay::detect_style().width : std::numeric_limits<int>::max();
     set_log_sink({});  // first: a signal's message would go to the display
     display_.reset();
     const std::string text = line_.json ? report.to_json() + "\n" : summary_text(report, width, with_logins);
-    const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-    if (signals_.received() != 0) return 128 + signals_.received();
+    const bool written = Output(STDOUT_FILENO, signals_.token()).write(text);
+    // A signal that came when all was done, or when the run had failed already, has stopped nothing.
+    if (signals_.received() != 0 && report.status == RunStatus::interrupted) return 128 + signals_.received();
     if (report.exit_code() != 0) return report.exit_code();
     return written ? 0 : static_cast<int>(ErrorKind::file);
   }
@@ -184,18 +227,16 @@ class Command {
 };
 
 int run_login(const CommandLine& line, const SignalStop& signals) {
-  set_log_sink([&line](LogLevel level, std::string_view message) {
+  set_log_sink([&line, &signals](LogLevel level, std::string_view message) {
     if (level >= (line.verbose ? LogLevel::debug : LogLevel::warning))
-      fmt::print(stderr, "{}\n", log_line(level, message, line.log_format == "json"));
+      Output(STDERR_FILENO, signals.token()).write(log_line(level, message, line.log_format == "json") + "\n");
   });
-  login(configuration(line).snowflake, {.check = line.check, .json = line.json}, signals.token());
-  return std::fflush(stdout) == 0 ? 0 : static_cast<int>(ErrorKind::file);
+  const std::string text = login(configuration(line).snowflake, {.check = line.check, .json = line.json}, signals.token());
+  return Output(STDOUT_FILENO, signals.token()).write(text) ? 0 : static_cast<int>(ErrorKind::file);
 }
 
-int print_types() {
-  const std::string text = type_table_markdown();
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-  return written ? 0 : static_cast<int>(ErrorKind::file);
+int print_types(const SignalStop& signals) {
+  return Output(STDOUT_FILENO, signals.token()).write(type_table_markdown()) ? 0 : static_cast<int>(ErrorKind::file);
 }
 
 void add_common_options(CLI::App& command, CommandLine& line, const char* json_help) {
@@ -260,23 +301,28 @@ int main_with_errors(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ErrorKind::usage);
   }
   const std::string name = app.get_subcommands().front()->get_name();
+  for (int i = 0; i < argc; ++i) line.words.emplace_back(argv[i]);
   SignalStop signals;
   int exit_code = 0;
   const bool json = line.json;
   catching(
       [&] {
-        exit_code = name == "login" ? run_login(line, signals) : name == "types" ? print_types() : Command(name, line, signals)();
+        exit_code = name == "login"   ? run_login(line, signals)
+                    : name == "types" ? print_types(signals)
+                                      : Command(name, line, signals)();
       },
       [&](const Error& error) {
-        fmt::print(stderr, "error: {}\n", error.what());
+        const bool stopped = signals.received() != 0 && error.kind() == ErrorKind::interrupted;
+        const Output out(STDOUT_FILENO, signals.token());
+        Output(STDERR_FILENO, signals.token()).write(fmt::format("error: {}\n", error.what()));
         if (json && name == "login") {
-          fmt::print("{}\n", failed_login_json(error));
+          out.write(failed_login_json(error) + "\n");
         } else if (json) {  // a script that reads the report gets one, whatever happened
           RunReport report{.run_id = new_run_id(), .error = ReportError::from(error)};
           report.conclude();
-          fmt::print("{}\n", report.to_json());
+          out.write(report.to_json() + "\n");
         }
-        exit_code = signals.received() != 0 ? 128 + signals.received() : error.exit_code();
+        exit_code = stopped ? 128 + signals.received() : error.exit_code();
       });
   return exit_code;
 }

@@ -15,15 +15,6 @@ namespace {
 constexpr auto kRedraw = std::chrono::milliseconds(100);
 constexpr auto kPlainInterval = std::chrono::seconds(10);
 
-void write_stderr(const std::string& text) {
-  size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t wrote = ::write(STDERR_FILENO, text.data() + done, text.size() - done);
-    if (wrote <= 0) return;  // the terminal is gone: the run goes on without its display
-    done += static_cast<size_t>(wrote);
-  }
-}
-
 std::string duration_text(double seconds) {
   const auto whole = static_cast<int64_t>(seconds);
   if (whole >= 3600) return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
@@ -66,7 +57,8 @@ ProgressDisplay::Style ProgressDisplay::detect_style() {
   return style;
 }
 
-ProgressDisplay::ProgressDisplay(Style style, Work work) : style_(style), work_(work) {
+ProgressDisplay::ProgressDisplay(Style style, Work work, const std::stop_token& run_stop)
+    : style_(style), work_(work), stderr_(STDERR_FILENO, run_stop) {
   thread_ = std::jthread([this](const std::stop_token& stop) { loop(stop); });
 }
 
@@ -77,9 +69,10 @@ ProgressDisplay::~ProgressDisplay() {
   erase();
 }
 
-void ProgressDisplay::table_started(size_t index, const TableConfig& table, const TableProgress& progress) {
+void ProgressDisplay::table_started(size_t index, const TableConfig& table,
+                                    const std::shared_ptr<const TableProgress>& progress) {
   std::lock_guard lock(mutex_);
-  active_[index] = {table.name, &progress, std::chrono::steady_clock::now()};
+  active_[index] = {table.name, progress, std::chrono::steady_clock::now()};
 }
 
 void ProgressDisplay::table_finished(size_t index, const TableReport& report) {
@@ -93,14 +86,14 @@ void ProgressDisplay::table_finished(size_t index, const TableReport& report) {
   std::string line = fmt::format("{} {}{}", mark, report.source, arrow);
   if (ok) line += fmt::format("  {} rows  {:.1f} s", with_commas(report.rows), report.seconds);
   if (!report.reason.empty()) line += ": " + report.reason;
-  write_stderr(line + "\n");
+  stderr_.write(line + "\n");
   draw();
 }
 
 void ProgressDisplay::print_line(const std::string& line) {
   std::lock_guard lock(mutex_);
   erase();
-  write_stderr(line + "\n");
+  stderr_.write(line + "\n");
   draw();
 }
 
@@ -109,11 +102,12 @@ void ProgressDisplay::loop(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   while (!stop.stop_requested()) {
     tick_.wait_for(lock, stop, kRedraw, [] { return false; });
+    if (!stderr_.ready()) continue;  // a terminal that was halted with Ctrl-S, a pipe that nobody reads
     if (style_.terminal) {
       erase();
       draw();
     } else if (std::chrono::steady_clock::now() >= next_plain) {
-      for (const auto& [index, table] : active_) write_stderr(plain_line(table) + "\n");
+      for (const auto& [index, table] : active_) stderr_.write(plain_line(table) + "\n");
       next_plain += kPlainInterval;
     }
   }
@@ -121,7 +115,7 @@ void ProgressDisplay::loop(const std::stop_token& stop) {
 
 void ProgressDisplay::erase() {
   if (drawn_lines_ == 0) return;
-  write_stderr(fmt::format("\r\x1b[{}A\x1b[J", drawn_lines_));  // \r: the terminal may have echoed ^C
+  stderr_.write(fmt::format("\r\x1b[{}A\x1b[J", drawn_lines_));  // \r: the terminal may have echoed ^C
   drawn_lines_ = 0;
 }
 
@@ -130,7 +124,7 @@ void ProgressDisplay::draw() {
   style_.width = terminal_width(style_.width);  // people resize windows
   std::string text;
   for (const auto& [index, table] : active_) text += bar_line(table) + "\n";
-  write_stderr(text);
+  stderr_.write(text);
   drawn_lines_ = active_.size();
 }
 

@@ -4,10 +4,12 @@
 #include <chrono>
 #include <condition_variable>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 
+#include "snowmelt/cli/output.h"
 #include "snowmelt/log.h"
 #include "snowmelt/pipeline/export_data.h"
 
@@ -25,10 +27,11 @@ class ProgressDisplay : public RunObserver {
   // Of stderr: a terminal unless TERM=dumb; colour unless NO_COLOR; the terminal's columns.
   static Style detect_style();
 
-  ProgressDisplay(Style style, Work work);
+  // After `stop` nobody waits long for a reader of stderr.
+  ProgressDisplay(Style style, Work work, const std::stop_token& stop);
   ~ProgressDisplay() override;
 
-  void table_started(size_t index, const TableConfig& table, const TableProgress& progress) override;
+  void table_started(size_t index, const TableConfig& table, const std::shared_ptr<const TableProgress>& progress) override;
   void table_finished(size_t index, const TableReport& report) override;
 
   // A line above the bars, such as a log message.
@@ -37,7 +40,7 @@ class ProgressDisplay : public RunObserver {
  private:
   struct Active {
     std::string name;
-    const TableProgress* progress;
+    std::shared_ptr<const TableProgress> progress;
     std::chrono::steady_clock::time_point started;
   };
 
@@ -51,6 +54,7 @@ class ProgressDisplay : public RunObserver {
 
   Style style_;
   const Work work_;
+  const Output stderr_;
   std::mutex mutex_;
   std::condition_variable_any tick_;
   std::map<size_t, Active> active_;

@@ -27,12 +27,17 @@ SignalStop::SignalStop() {
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   // A reader of our output that went away shows as a failed write, not as death in the middle of a COPY.
   ::signal(SIGPIPE, SIG_IGN);
-  thread_ = std::jthread([this](const std::stop_token& ending) { answer(ending); });
+  stopper_ = std::jthread([this] { stop_work(); });
+  receiver_ = std::jthread([this](const std::stop_token& ending) { receive(ending); });
 }
 
-SignalStop::~SignalStop() = default;
+SignalStop::~SignalStop() {
+  receiver_.request_stop();
+  receiver_.join();
+  wanted_.release();
+}
 
-void SignalStop::answer(const std::stop_token& ending) {
+void SignalStop::receive(const std::stop_token& ending) {
   const sigset_t set = stopping_signals();
   const timespec tick{.tv_sec = 0, .tv_nsec = 100'000'000};
   while (!ending.stop_requested()) {
@@ -40,9 +45,15 @@ void SignalStop::answer(const std::stop_token& ending) {
     if (signal <= 0) continue;
     if (received_ != 0) ::_exit(128 + signal);
     received_ = signal;
-    log(LogLevel::warning, "stopping: tables that are done stay, of the others nothing does (a second signal ends at once)");
-    stop_.request_stop();
+    wanted_.release();
   }
+}
+
+void SignalStop::stop_work() {
+  wanted_.acquire();
+  if (received_ == 0) return;
+  stop_.request_stop();  // first: what is printed may wait for a reader
+  log(LogLevel::warning, "stopping: tables that are done stay, of the others nothing does (a second signal ends at once)");
 }
 
 }  // namespace snowmelt

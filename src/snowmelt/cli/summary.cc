@@ -1,10 +1,14 @@
 #include "snowmelt/cli/summary.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 #include <vector>
+
+#include "snowmelt/pipeline/table_loop.h"
 
 namespace snowmelt {
 namespace {
@@ -16,7 +20,50 @@ std::string shorten(const std::string& text, size_t width) {
   return text.substr(0, head) + "~" + text.substr(text.size() - (width - 1 - head));
 }
 
+// "A, B, C and 9 more".
+std::string names_of(const std::vector<const TableReport*>& tables) {
+  constexpr size_t kNamedMost = 3;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < std::min(tables.size(), kNamedMost); ++i) names.push_back(tables[i]->source);
+  const std::string more = tables.size() > kNamedMost ? fmt::format(" and {} more", tables.size() - kNamedMost) : "";
+  return fmt::format("{}{}", fmt::join(names, ", "), more);
+}
+
+// What equal failures have in common. Where no server could be reached the texts tell of addresses and attempts.
+std::string likeness(const RunReport& report, const ReportError& error) {
+  const bool one_cause = report.error && report.error->code == kUnreachable && error.kind == report.error->kind;
+  return one_cause ? error.kind : error.code + "\n" + error.sentence + "\n" + error.hint;
+}
+
 }  // namespace
+
+std::vector<std::string> error_texts(const RunReport& report) {
+  std::vector<std::string> texts;
+  std::vector<std::pair<std::string, std::vector<const TableReport*>>> groups;
+  for (const TableReport& table : report.tables) {
+    if (!table.error) continue;
+    const std::string key = likeness(report, *table.error);
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& known) { return known.first == key; });
+    if (group == groups.end()) group = groups.insert(groups.end(), {key, {}});
+    group->second.push_back(&table);
+  }
+  // The last one of several: by then it is plain that the server is gone.
+  const bool unreachable = report.error && report.error->code == kUnreachable;
+  if (report.error && !unreachable) texts.push_back(report.error->message);
+  for (const auto& [key, tables] : groups) {
+    const ReportError& error = *tables.back()->error;
+    std::string text;
+    if (tables.size() == 1) {
+      text = tables[0]->source + ": " + error.message;
+    } else {
+      text = fmt::format("{} tables ({}): {}\n  {}", tables.size(), names_of(tables), error.code, error.sentence);
+      if (!error.hint.empty()) text += "\n  hint: " + error.hint;
+    }
+    if (unreachable && error.kind == report.error->kind) text += "\n  " + report.error->sentence;
+    texts.push_back(std::move(text));
+  }
+  return texts;
+}
 
 std::string with_commas(int64_t number) {
   std::string digits = std::to_string(number);

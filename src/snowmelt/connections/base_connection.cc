@@ -1,5 +1,7 @@
 #include "snowmelt/connections/base_connection.h"
 
+#include <utility>
+
 #include "snowmelt/error.h"
 
 namespace snowmelt {
@@ -149,6 +151,16 @@ void BaseConnectionManager::close() noexcept {
     connection_.reset();
   }
   if (connection) dispose(*connection);
+}
+
+void BaseConnectionManager::set_stop_token(std::stop_token stop) {
+  const Lock lock(mutex_);
+  stop_ = std::move(stop);
+}
+
+std::stop_token BaseConnectionManager::stop_token() const {
+  const Lock lock(mutex_);
+  return stop_;
 }
 
 std::shared_ptr<Connection> BaseConnectionManager::current_connection() const {

@@ -101,8 +101,13 @@ class BaseConnectionManager : public ConnectionManager {
 
   void set_idle_before_ping(std::chrono::milliseconds idle) { idle_before_ping_ = idle; }
 
+  // A stop request ends what get_connection() waits for: a person, a server that does not answer.
+  void set_stop_token(std::stop_token stop);
+
  protected:
   BaseConnectionManager() = default;
+
+  std::stop_token stop_token() const;
 
   virtual std::shared_ptr<Connection> open() = 0;
   // One round trip. False or an exception mean dead, except a ConnectionError without connection_lost(): the network is
@@ -134,6 +139,7 @@ class BaseConnectionManager : public ConnectionManager {
   std::chrono::milliseconds idle_before_ping_{30'000};
   std::atomic<int64_t> connections_opened_{0};
   bool closed_ = false;
+  std::stop_token stop_;
 };
 
 }  // namespace snowmelt

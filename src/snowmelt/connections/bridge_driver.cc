@@ -22,8 +22,12 @@ namespace {
 
 using Json = nlohmann::json;
 
-std::mutex prompt_mutex;
-std::function<void(const LoginPrompt&)> prompt_receiver;
+// The address that a person has to open to log in.
+struct LoginPrompt {
+  std::string url;
+  int port = 0;          // where the browser comes back to on localhost: the port to forward from another machine
+  bool browser = false;  // a browser was started as well
+};
 
 void log_prompt(const LoginPrompt& prompt) {
   const char* how = prompt.browser ? "a browser was opened; if none appears, open" : "there is no browser here; open";
@@ -42,13 +46,7 @@ void on_event(const char* event_json) noexcept {
     const Json event = Json::parse(event_json);
     if (event.at("event") == "warning") log_message(LogLevel::warning, event.at("message").get<std::string>());
     if (event.at("event") != "sso_url") return;
-    const LoginPrompt prompt{event.at("url"), event.value("port", 0), event.value("browser", false)};
-    std::function<void(const LoginPrompt&)> receiver;
-    {
-      const std::scoped_lock lock(prompt_mutex);
-      receiver = prompt_receiver;
-    }
-    receiver ? receiver(prompt) : log_prompt(prompt);
+    log_prompt({event.at("url"), event.value("port", 0), event.value("browser", false)});
   } catch (...) {
     // Called from Go, through which no exception can pass; the login itself goes on.
   }
@@ -196,9 +194,8 @@ class BridgeDriver : public SnowflakeDriver {
     return parse_result(answer, place(session), RowCheck::all_rows);
   }
 
-  void ping(int64_t session) override {
-    const BridgeFunctions& bridge = bridge_functions();
-    parse_answer(bridge, bridge.ping(session), place(session));
+  void ping(int64_t session, std::stop_token stop) override {
+    run(session, stop, [&](const BridgeFunctions& bridge, int64_t id) { return bridge.ping(session, id); });
   }
 
   void close(int64_t session) noexcept override {
@@ -245,11 +242,6 @@ class BridgeDriver : public SnowflakeDriver {
 };
 
 }  // namespace
-
-void set_login_prompt(std::function<void(const LoginPrompt&)> receiver) {
-  const std::scoped_lock lock(prompt_mutex);
-  prompt_receiver = std::move(receiver);
-}
 
 std::shared_ptr<SnowflakeDriver> bridge_driver() {
   static const auto driver = std::make_shared<BridgeDriver>();

@@ -13,7 +13,7 @@ struct BridgeFunctions {
   char* (*execute)(int64_t session, int64_t statement_id, const char* request_json);
   char* (*result)(int64_t session, int64_t statement_id, const char* query_id);
   void (*cancel)(int64_t statement_id);
-  char* (*ping)(int64_t session);
+  char* (*ping)(int64_t session, int64_t statement_id);
   char* (*close)(int64_t session);
   void (*free)(char* text);
   void (*set_event_callback)(void (*callback)(const char* event_json));

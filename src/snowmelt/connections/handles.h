@@ -25,7 +25,6 @@ struct PqFreeMemory {
 
 using PgConnectionHandle = std::unique_ptr<PGconn, PqFinish>;
 using PgResultHandle = std::unique_ptr<PGresult, PqClear>;
-using PgCancelHandle = std::unique_ptr<PGcancel, PqFreeCancel>;
 using PgOptionsHandle = std::unique_ptr<PQconninfoOption, PqFreeOptions>;
 using PgMemoryHandle = std::unique_ptr<char, PqFreeMemory>;
 

@@ -1,6 +1,7 @@
 #include "snowmelt/connections/postgres_connection.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -12,10 +13,12 @@
 #include <utility>
 
 #include "snowmelt/connections/handles.h"
+#include "snowmelt/connections/postgres_cancel.h"
 #include "snowmelt/connections/postgres_errors.h"
 #include "snowmelt/connections/postgres_open.h"
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
+#include "snowmelt/names.h"
 
 namespace snowmelt {
 namespace {
@@ -23,6 +26,36 @@ namespace {
 // The server reads its socket in 8 KiB pieces and holds one message whole before it parses it: 64 KiB keeps that message in
 // its cache, while a message header costs nothing.
 constexpr size_t kCopyMessageBytes = 64 * 1024;
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+// What a stop request waits for at most: a server that is alive ends a cancelled statement within some ms.
+constexpr milliseconds kStopPatience{1'000};
+constexpr milliseconds kUndoPatience{5'000};  // a rollback; closing the connection does the same
+constexpr milliseconds kPingPatience{10'000};
+constexpr milliseconds kTick{50};               // how late a stop request is seen
+constexpr milliseconds kSilenceUntold{10'000};  // a display tells of longer ones
+constexpr const char* kSilenceNote = "waiting for PostgreSQL to answer";
+
+// Command tags of statements that leave nothing to commit. A SELECT may call what writes, which nobody can see from here.
+constexpr std::array<std::string_view, 15> kReadingTags{"SELECT", "SHOW",   "SET",      "RESET",     "BEGIN",
+                                                        "START",  "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE",
+                                                        "LOCK",   "FETCH",  "DECLARE",  "CLOSE",     "EXPLAIN"};
+
+constexpr std::array<std::string_view, 4> kWritingWords{"insert", "update", "delete", "merge"};
+
+bool leaves_work(std::string_view tag, std::string_view sql) {
+  const std::string_view word = tag.substr(0, tag.find(' '));
+  if (word.empty()) return false;
+  if (std::find(kReadingTags.begin(), kReadingTags.end(), word) == kReadingTags.end()) return true;
+  if (word != "SELECT") return false;
+  // A WITH may write too, and its tag is SELECT all the same.
+  const std::string text = lower_case(std::string(sql));
+  return text.find("with") != std::string::npos &&
+         std::any_of(kWritingWords.begin(), kWritingWords.end(),
+                     [&](std::string_view writing) { return text.find(writing) != std::string::npos; });
+}
 
 std::string trimmed(std::string text) {
   for (char& c : text) {
@@ -132,10 +165,11 @@ class LibpqCopyStream final : public CopyStream {
   ~LibpqCopyStream() override;
   void write(std::span<const char> bytes) override;
   int64_t finish() override;
+  void abandon() noexcept override;
 
  private:
   std::shared_ptr<LibpqConnection> connection_;
-  bool finished_ = false;
+  bool ended_ = false;
 };
 
 class LibpqCursor final : public Cursor {
@@ -146,9 +180,11 @@ class LibpqCursor final : public Cursor {
   int64_t rowcount() const override { return result_.affected; }
   std::optional<Row> fetchone() override;
   void close() override;
+  void set_stop_token(std::stop_token stop) override { stop_ = std::move(stop); }
 
  private:
   std::shared_ptr<LibpqConnection> connection_;  // null once closed
+  std::stop_token stop_;
   PostgresConnection::Result result_;
   size_t next_ = 0;
 };
@@ -156,8 +192,10 @@ class LibpqCursor final : public Cursor {
 class LibpqConnection final : public PostgresConnection, public std::enable_shared_from_this<LibpqConnection> {
  public:
   LibpqConnection(PgConnectionHandle handle, bool autocommit)
-      : handle_(std::move(handle)), cancel_(PQgetCancel(handle_.get())), autocommit_(autocommit) {
+      : handle_(std::move(handle)), cancel_key_(PQgetCancel(handle_.get()), PqFreeCancel()), autocommit_(autocommit) {
     PQsetNoticeReceiver(handle_.get(), Notices::receive, &notices_);
+    // libpq never waits: wait_for() does, which a stop request and a limit of time end.
+    if (PQsetnonblocking(handle_.get(), 1) != 0) throw_postgres_failure(failure_of(nullptr, handle_.get()));
   }
   ~LibpqConnection() override { close(); }
 
@@ -168,9 +206,15 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
   }
   bool autocommit() const override { return autocommit_; }
   bool in_transaction() const override { return in_transaction_; }
+  bool has_uncommitted_work() const override { return open_ && in_transaction_ && wrote_; }
   int server_version() const override {
     std::lock_guard lock(mutex_);
     return handle_ ? PQserverVersion(handle_.get()) : 0;
+  }
+
+  ConnectionWaiter set_waiter(ConnectionWaiter waiter) override {
+    std::lock_guard lock(mutex_);
+    return std::exchange(waiter_, std::move(waiter));
   }
 
   Result execute(std::string_view sql, const std::vector<Value>& parameters) override {
@@ -184,10 +228,13 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
   std::unique_ptr<CopyStream> copy_in(std::string_view copy_sql) override {
     std::lock_guard lock(mutex_);
     open_transaction_if_needed();
-    const PgResultHandle result = checked(PgResultHandle(PQexec(handle_.get(), std::string(copy_sql).c_str())));
+    refuse_stopped();
+    const std::string sql(copy_sql);
+    const PgResultHandle result = checked(exchange([&] { return PQsendQuery(handle_.get(), sql.c_str()); }), sql);
     if (PQresultStatus(result.get()) != PGRES_COPY_IN)
       throw BugError("postgres.not_a_copy", "the statement is not COPY … FROM STDIN");
     copying_ = true;
+    wrote_ = true;
     return std::make_unique<LibpqCopyStream>(shared_from_this());
   }
 
@@ -200,24 +247,17 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
   }
 
   // begin(), but false where the server has not answered by then; the connection is closed then.
-  bool begin_by(std::chrono::steady_clock::time_point deadline) {
+  bool begin_by(Clock::time_point deadline) {
     std::lock_guard lock(mutex_);
-    require_usable();
-    if (PQsendQuery(handle_.get(), "BEGIN") != 1) throw_postgres_failure(failure_of(nullptr, handle_.get()));
-    while (PQisBusy(handle_.get()) != 0) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
-      pollfd socket{.fd = PQsocket(handle_.get()), .events = POLLIN, .revents = 0};
-      if (left <= 0 || ::poll(&socket, 1, static_cast<int>(left)) == 0) {
-        close();
-        return false;
-      }
-      if (PQconsumeInput(handle_.get()) != 1) break;
+    try {
+      const Limit limit(*this, deadline);
+      begin();
+      return true;
+    } catch (const Error&) {
+      if (waiter_.stop.stop_requested() || Clock::now() < deadline) throw;
+      close();
+      return false;
     }
-    checked(PgResultHandle(PQgetResult(handle_.get())));
-    while (PgResultHandle rest{PQgetResult(handle_.get())}) {
-    }
-    note_state();
-    return true;
   }
 
   void commit() override {
@@ -225,7 +265,7 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
     if (!in_transaction_) return;
     require_usable();
     if (PQtransactionStatus(handle_.get()) == PQTRANS_INERROR) {
-      run("ROLLBACK", {});
+      rollback();
       throw PostgresError("postgres.transaction_failed", "an earlier statement of the transaction failed; nothing was committed",
                           {.hint = "roll back after a failed statement, then start again"});
     }
@@ -244,28 +284,27 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
   void rollback() override {
     std::lock_guard lock(mutex_);
     if (!in_transaction_) return;
-    if (!open_) {  // the server has rolled back when it lost us
-      in_transaction_ = false;
-      return;
-    }
-    require_usable();
-    run("ROLLBACK", {});
+    if (open_) undo("ROLLBACK");
+    if (!open_) in_transaction_ = false;  // the server rolls back when it loses us
+  }
+
+  void rollback_to(std::string_view savepoint) override {
+    std::lock_guard lock(mutex_);
+    undo("ROLLBACK TO SAVEPOINT " + quote_identifier(savepoint));
   }
 
   bool ping() override {
     std::lock_guard lock(mutex_);
     if (!open_ || copying_) return open_;
-    const PgResultHandle result(PQexec(handle_.get(), ""));  // an empty statement leaves even a failed transaction as it is
+    const Limit limit(*this, Clock::now() + kPingPatience);
+    // An empty statement leaves even a failed transaction as it is.
+    const PgResultHandle result = exchange([&] { return PQsendQuery(handle_.get(), ""); });
     if (PQresultStatus(result.get()) != PGRES_EMPTY_QUERY || PQstatus(handle_.get()) != CONNECTION_OK) open_ = false;
     return open_;
   }
 
-  void cancel() noexcept override {
-    std::array<char, 256> problem{};
-    if (cancel_ != nullptr) PQcancel(cancel_.get(), problem.data(), static_cast<int>(problem.size()));
-  }
-
   void close() noexcept override {
+    closing_ = true;  // ends another thread's wait
     std::lock_guard lock(mutex_);
     open_ = false;
     in_transaction_ = false;
@@ -277,11 +316,12 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
   void copy_write(std::span<const char> bytes) {
     std::lock_guard lock(mutex_);
     require_copying();
+    refuse_stopped();
     while (!bytes.empty()) {
       const auto piece = bytes.first(std::min(bytes.size(), kCopyMessageBytes));
       // An error report of the server is noticed only by reading; without this it would wait until the last byte is sent.
       const bool alive = PQconsumeInput(handle_.get()) == 1;
-      if (!alive || PQputCopyData(handle_.get(), piece.data(), static_cast<int>(piece.size())) != 1) {
+      if (!alive || PQputCopyData(handle_.get(), piece.data(), static_cast<int>(piece.size())) != 1 || !flush()) {
         copy_result();
         throw ConnectionError("postgres.copy_ended", "COPY ended before all rows were sent", {.connection_lost = !open_});
       }
@@ -292,20 +332,29 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
   int64_t copy_finish() {
     std::lock_guard lock(mutex_);
     require_copying();
+    refuse_stopped();
     PQputCopyEnd(handle_.get(), nullptr);
     return copy_result();
   }
 
-  void copy_abort() noexcept {
+  void copy_abandon() noexcept {
     std::lock_guard lock(mutex_);
     if (!handle_ || !copying_) return;
-    PQputCopyEnd(handle_.get(), "snowmelt gave up this load");
     try {
+      const Undoing undoing(*this);
+      // The server may have megabytes in hand, and triggers to run for them.
+      if (!stopped_) request_cancel();
+      PQputCopyEnd(handle_.get(), "snowmelt gave up this load");
       copy_result();
     } catch (const Error& error) {
       log(LogLevel::debug, "COPY abandoned: {}", error.message());
     } catch (...) {
     }
+  }
+
+  bool copying() const {
+    std::lock_guard lock(mutex_);
+    return copying_;
   }
 
   // Names of types beyond the built-in ones; asked once a connection.
@@ -340,27 +389,165 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
     if (!autocommit_ && !in_transaction_) run("BEGIN", {});
   }
 
+  // Waits of one call end at `deadline` at the latest; the connection is lost then.
+  class Limit {
+   public:
+    Limit(LibpqConnection& connection, Clock::time_point deadline)
+        : connection_(connection), before_(std::exchange(connection.limit_, std::min(connection.limit_, deadline))) {}
+    ~Limit() { connection_.limit_ = before_; }
+    Limit(const Limit&) = delete;
+    Limit& operator=(const Limit&) = delete;
+
+   private:
+    LibpqConnection& connection_;
+    const Clock::time_point before_;
+  };
+
+  // What undoes is sent whatever was stopped, and is not waited for long.
+  class Undoing {
+   public:
+    explicit Undoing(LibpqConnection& connection)
+        : connection_(connection),
+          limit_(connection, Clock::now() + (connection.waiter_.stop.stop_requested() ? kStopPatience : kUndoPatience)) {
+      ++connection_.undoing_;
+    }
+    ~Undoing() { --connection_.undoing_; }
+    Undoing(const Undoing&) = delete;
+    Undoing& operator=(const Undoing&) = delete;
+
+   private:
+    LibpqConnection& connection_;
+    const Limit limit_;
+  };
+
+  void undo(const std::string& sql) {
+    require_usable();
+    const Undoing undoing(*this);
+    try {
+      run(sql, {});
+    } catch (const Error&) {
+      if (open_) throw;  // a lost connection has rolled back
+    }
+  }
+
+  void refuse_stopped() const {
+    if (undoing_ == 0 && waiter_.stop.stop_requested())
+      throw Interrupted("postgres.stopped", "stopped before the statement was sent", {.nothing_sent = true});
+  }
+
+  // Until the server has something to say or room for more bytes. False when the wait is over and the connection lost.
+  bool wait_for(short events) {
+    const auto begun = Clock::now();
+    WaitingNote note(waiter_.note);
+    for (bool told = false;;) {
+      const auto now = Clock::now();
+      if (undoing_ == 0 && !stopped_ && waiter_.stop.stop_requested()) request_cancel();
+      const auto end = stopped_ ? std::min(limit_, stop_limit_) : limit_;
+      if (closing_ || now >= end) {
+        lose_link();
+        return false;
+      }
+      if (!told && now - begun >= kSilenceUntold) {
+        note.set(kSilenceNote);
+        told = true;
+      }
+      const auto wait = std::min<Clock::duration>(end - now, kTick);
+      pollfd socket{.fd = PQsocket(handle_.get()), .events = events, .revents = 0};
+      const int ready = ::poll(&socket, 1, static_cast<int>(std::chrono::ceil<milliseconds>(wait).count()));
+      if (ready > 0) return true;
+      if (ready < 0 && errno != EINTR) return false;
+    }
+  }
+
+  void request_cancel() {
+    stopped_ = true;
+    stop_limit_ = Clock::now() + kStopPatience;
+    cancel_ = CancelRequest::send(cancel_key_);
+  }
+
+  // Nothing that is waited for comes any more: both directions of the socket end.
+  void lose_link() {
+    open_ = false;
+    if (const int socket = PQsocket(handle_.get()); socket >= 0) ::shutdown(socket, SHUT_RDWR);
+  }
+
+  bool flush() {
+    for (;;) {
+      const int left = PQflush(handle_.get());
+      if (left <= 0) return left == 0;
+      if (!wait_for(POLLIN | POLLOUT) || PQconsumeInput(handle_.get()) != 1) return false;
+    }
+  }
+
+  // The next result of what was sent; null at the end. A link that is lost meanwhile gives libpq's own failure.
+  PgResultHandle next_result() {
+    while (PQisBusy(handle_.get()) != 0) {
+      if (!wait_for(POLLIN) || PQconsumeInput(handle_.get()) != 1) break;
+    }
+    return PgResultHandle(PQgetResult(handle_.get()));
+  }
+
+  // Sends, and receives all results but those of a COPY that begins; gives the first failure, else the last result.
+  template <typename Send>
+  PgResultHandle exchange(Send&& send) {
+    begin_exchange();
+    if (send() != 1 || !flush()) return end_exchange(nullptr);
+    PgResultHandle last;
+    while (PgResultHandle result = next_result()) {
+      if (!last || !is_failure(last.get())) last = std::move(result);
+      const ExecStatusType status = PQresultStatus(last.get());
+      if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || PQstatus(handle_.get()) != CONNECTION_OK) return last;
+    }
+    return end_exchange(std::move(last));
+  }
+
+  void begin_exchange() {
+    stopped_ = false;
+    cancel_.reset();
+  }
+  // A cancel request that is still on its way would hit the next statement.
+  PgResultHandle end_exchange(PgResultHandle result) {
+    if (stopped_ && open_ && (cancel_ == nullptr || !cancel_->taken_by(stop_limit_))) lose_link();
+    return result;
+  }
+
   PgResultHandle run(std::string_view sql, const std::vector<Value>& parameters) {
+    refuse_stopped();
+    const std::string text(sql);
     std::vector<const char*> values;
     for (const Value& value : parameters) values.push_back(value ? value->c_str() : nullptr);
     // The extended protocol takes one statement only, so a semicolon in a spliced name cannot start a second one.
-    return checked(PgResultHandle(PQexecParams(handle_.get(), std::string(sql).c_str(), static_cast<int>(values.size()), nullptr,
-                                               values.data(), nullptr, nullptr, /*resultFormat=*/0)));
+    return checked(exchange([&] {
+                     return PQsendQueryParams(handle_.get(), text.c_str(), static_cast<int>(values.size()), nullptr,
+                                              values.data(), nullptr, nullptr, /*resultFormat=*/0);
+                   }),
+                   text);
   }
 
-  PgResultHandle checked(PgResultHandle result) {
+  PgResultHandle checked(PgResultHandle result, std::string_view sql) {
     note_state();
-    if (result == nullptr || is_failure(result.get())) throw_postgres_failure(failure_of(result.get(), handle_.get()));
+    if (result == nullptr || is_failure(result.get())) fail(failure_of(result.get(), handle_.get()));
+    if (in_transaction_ && leaves_work(PQcmdStatus(result.get()), sql)) wrote_ = true;
     return result;
+  }
+
+  // Whatever fails once the work is stopped fails because of that.
+  [[noreturn]] void fail(const PostgresFailure& failure) {
+    if (undoing_ == 0 && waiter_.stop.stop_requested()) {
+      throw Interrupted("postgres.stopped", open_ ? "the statement was stopped" : "stopped; PostgreSQL did not answer any more",
+                        {.sqlstate = failure.sqlstate, .connection_lost = !open_});
+    }
+    throw_postgres_failure(failure);
   }
 
   // After a lost link in_transaction() stays: the manager must know that work is gone.
   void note_state() {
-    if (PQstatus(handle_.get()) != CONNECTION_OK) {
+    if (!open_ || PQstatus(handle_.get()) != CONNECTION_OK) {
       open_ = false;
       return;
     }
     in_transaction_ = PQtransactionStatus(handle_.get()) != PQTRANS_IDLE;
+    if (!in_transaction_) wrote_ = false;
   }
 
   // Reads what ends a COPY, up to the last result.
@@ -368,7 +555,8 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
     copying_ = false;
     int64_t rows = -1;
     std::optional<PostgresFailure> failure;
-    while (PgResultHandle result{PQgetResult(handle_.get())}) {
+    flush();
+    while (const PgResultHandle result = next_result()) {
       if (PQresultStatus(result.get()) == PGRES_COPY_IN) {  // not ended yet: only when the link failed
         PQputCopyEnd(handle_.get(), "snowmelt gave up this load");
         if (PQstatus(handle_.get()) != CONNECTION_OK) break;
@@ -379,16 +567,19 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
       else if (!failure)
         failure = failure_of(result.get(), handle_.get());
     }
+    end_exchange(nullptr);
     note_state();
     if (!failure && !open_) failure = failure_of(nullptr, handle_.get());
-    if (failure) throw_postgres_failure(*failure);
+    if (failure) fail(*failure);
     return rows;
   }
 
   [[noreturn]] void refuse_copy() {
     PQputCopyEnd(handle_.get(), "COPY needs copy_in()");
-    while (PgResultHandle(PQgetResult(handle_.get()))) {
+    flush();
+    while (next_result()) {
     }
+    end_exchange(nullptr);
     note_state();
     throw UsageError("postgres.copy_by_execute", "COPY cannot run through execute()", {.hint = "use copy_in()"});
   }
@@ -446,27 +637,40 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
   mutable std::recursive_mutex mutex_;
   Notices notices_;  // outlives the handle
   PgConnectionHandle handle_;
-  PgCancelHandle cancel_;  // its own copy of address and key: usable from any thread, also while a statement runs
+  const std::shared_ptr<PGcancel> cancel_key_;  // a copy of address and key: a request may outlive the connection
   const bool autocommit_;
   mutable std::atomic<bool> open_{true};
   std::atomic<bool> in_transaction_{false};
+  std::atomic<bool> wrote_{false};  // in this transaction
+  std::atomic<bool> closing_{false};
   bool copying_ = false;
+  ConnectionWaiter waiter_;
+  Clock::time_point limit_ = Clock::time_point::max();  // of the call that is waiting
+  int undoing_ = 0;
+  bool stopped_ = false;  // this exchange was cancelled …
+  std::shared_ptr<CancelRequest> cancel_;
+  Clock::time_point stop_limit_;  // … and ends by then
   std::map<Oid, std::string> type_names_;
 };
 
 LibpqCopyStream::~LibpqCopyStream() {
-  if (!finished_) connection_->copy_abort();
+  if (!ended_ && connection_->copying()) connection_->close();
 }
 
 void LibpqCopyStream::write(std::span<const char> bytes) { connection_->copy_write(bytes); }
 
 int64_t LibpqCopyStream::finish() {
-  finished_ = true;
+  ended_ = true;
   return connection_->copy_finish();
+}
+
+void LibpqCopyStream::abandon() noexcept {
+  if (!std::exchange(ended_, true)) connection_->copy_abandon();
 }
 
 void LibpqCursor::execute(std::string_view sql, const std::vector<Value>& parameters) {
   if (!connection_) throw UsageError("postgres.cursor_closed", "the cursor is closed");
+  const WaitScope waiting(*connection_, {.stop = stop_});
   result_ = connection_->execute(sql, parameters);
   next_ = 0;
 }
@@ -493,17 +697,6 @@ std::string quoted(std::string_view text, char quote) {
   return out += quote;
 }
 
-// Whether the open transaction wrote anything; one that only read needs no warning.
-bool has_uncommitted_work(PostgresConnection& connection) {
-  if (!connection.is_open() || !connection.in_transaction()) return false;
-  try {
-    const auto result = connection.execute("select pg_catalog.pg_current_xact_id_if_assigned()");
-    return result.rows.at(0).at(0).has_value();
-  } catch (const std::exception&) {
-    return true;  // a failed transaction cannot be asked
-  }
-}
-
 PostgresConfig default_config(bool autocommit) {
   PostgresConfig config = load_config().postgres;
   config.autocommit = autocommit;
@@ -512,17 +705,20 @@ PostgresConfig default_config(bool autocommit) {
 
 }  // namespace
 
-std::shared_ptr<PostgresConnection> open_postgres(const PostgresConfig& config) {
-  return std::make_shared<LibpqConnection>(connect_postgres(config), config.autocommit);
+std::shared_ptr<PostgresConnection> open_postgres(const PostgresConfig& config, const std::stop_token& stop) {
+  return std::make_shared<LibpqConnection>(connect_postgres(config, {.stop = stop}), config.autocommit);
 }
 
-std::shared_ptr<PostgresConnection> open_postgres_transaction(const PostgresConfig& config, std::chrono::milliseconds limit) {
-  const auto deadline = std::chrono::steady_clock::now() + limit;
+std::shared_ptr<PostgresConnection> open_postgres_transaction(const PostgresConfig& config, milliseconds limit,
+                                                              const std::stop_token& stop) {
+  const auto deadline = Clock::now() + limit;
   try {
-    auto connection = std::make_shared<LibpqConnection>(connect_postgres(config, deadline), config.autocommit);
+    auto connection =
+        std::make_shared<LibpqConnection>(connect_postgres(config, {.latest = deadline, .stop = stop}), config.autocommit);
+    const WaitScope waiting(*connection, {.stop = stop});
     if (connection->begin_by(deadline)) return connection;
   } catch (const ConnectionError& error) {
-    if (std::chrono::steady_clock::now() < deadline) throw;
+    if (Clock::now() < deadline) throw;
     log(LogLevel::debug, "another connection: {}", error.message());
   }
   return nullptr;
@@ -561,19 +757,20 @@ void PostgresConnectionManager::rollback() {
   if (const auto connection = std::static_pointer_cast<PostgresConnection>(current_connection())) connection->rollback();
 }
 
-std::shared_ptr<Connection> PostgresConnectionManager::open() { return open_postgres(config_); }
+std::shared_ptr<Connection> PostgresConnectionManager::open() { return open_postgres(config_, stop_token()); }
 
-bool PostgresConnectionManager::ping(Connection& connection) { return static_cast<PostgresConnection&>(connection).ping(); }
+bool PostgresConnectionManager::ping(Connection& connection) {
+  auto& postgres = static_cast<PostgresConnection&>(connection);
+  const WaitScope waiting(postgres, {.stop = stop_token()});
+  return postgres.ping();
+}
 
+// Closing rolls back, and waits for no answer.
 void PostgresConnectionManager::dispose(Connection& connection) noexcept {
   auto& postgres = static_cast<PostgresConnection&>(connection);
-  try {
-    if (has_uncommitted_work(postgres)) {
-      log_message(LogLevel::warning,
-                  "PostgreSQL: uncommitted work is rolled back; call commit() before leaving the connection manager's scope");
-    }
-    postgres.rollback();
-  } catch (const std::exception&) {  // a connection that cannot be rolled back is closed, which does the same
+  if (postgres.has_uncommitted_work()) {
+    log_message(LogLevel::warning,
+                "PostgreSQL: uncommitted work is rolled back; call commit() before leaving the connection manager's scope");
   }
   postgres.close();
 }

@@ -227,16 +227,22 @@ TEST_F(Postgres, ACommitWhoseAnswerIsLostIsInDoubt) {
   EXPECT_EQ(rows(), "0");
 }
 
-TEST_F(Postgres, CancelEndsAStatementFromAnotherThread) {
+TEST_F(Postgres, AStopRequestCancelsAStatement) {
   PostgresConnectionManager manager(config_);
   const auto connection = manager.get_postgres_connection();
   const std::string pid = *connection->execute("select pg_backend_pid()").rows[0][0];
-  std::jthread canceler([&] {
+  std::stop_source stop;
+  std::jthread stopper([&] {
     wait_until_asleep(pid);
-    connection->cancel();
+    stop.request_stop();
   });
-  EXPECT_EQ(code_of([&] { connection->execute("select pg_sleep(600)"); }).substr(0, 9), "postgres.");
-  manager.rollback();
+  {
+    const WaitScope waiting(*connection, {.stop = stop.get_token()});
+    EXPECT_EQ(code_of([&] { connection->execute("select pg_sleep(600)"); }), "postgres.stopped");
+    EXPECT_EQ(code_of([&] { connection->execute("select 1"); }), "postgres.stopped") << "nothing new is sent";
+    EXPECT_EQ(code_of([&] { connection->commit(); }), "postgres.transaction_failed");
+  }
+  EXPECT_FALSE(connection->in_transaction());
   EXPECT_EQ(*connection->execute("select 1").rows[0][0], "1");
   manager.rollback();
 }
@@ -251,7 +257,7 @@ TEST_F(Postgres, CopyCountsRowsAndAnUnfinishedOneLeavesNothing) {
   manager.commit();
   copy = connection->copy_in("copy connection_test.t from stdin");
   copy->write(std::string_view("4\n"));
-  copy.reset();
+  copy->abandon();
   EXPECT_EQ(code_of([&] { manager.commit(); }), "postgres.transaction_failed");
   EXPECT_EQ(rows(), "3");
   copy = connection->copy_in("copy connection_test.t from stdin");

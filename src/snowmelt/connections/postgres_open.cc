@@ -5,11 +5,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "snowmelt/connections/loopback.h"
@@ -163,21 +167,51 @@ Clock::time_point deadline_of(const Settings& effective, size_t hosts) {
   return Clock::now() + std::chrono::seconds(std::max(seconds, 2)) * hosts;
 }
 
-// Polls until connected or failed. PQconnectdb would do the same, but tells no SQLSTATE: PQERRORS_VERBOSE, which puts
-// it into the message, can be set only on a connection that has been started.
-bool poll_until_connected(PGconn* connection, Clock::time_point deadline) {
+constexpr std::chrono::milliseconds kTick{50};  // how late a stop request is seen
+
+void throw_if_stopped(const std::stop_token& stop) {
+  if (stop.stop_requested())
+    throw Interrupted("postgres.stopped", "stopped before PostgreSQL had answered the connection", {.nothing_sent = true});
+}
+
+// Starting resolves the host's name, and nothing ends that. So it happens on a thread that is left behind after a stop request
+// or a deadline. Null when time ran out.
+PgConnectionHandle start_aside(Keywords words, const ConnectLimits& limits) {
+  struct Start {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool done = false;
+    PgConnectionHandle connection;
+  };
+  const auto start = std::make_shared<Start>();
+  std::thread([start, words = std::move(words)] {
+    PgConnectionHandle connection(words.start());
+    const std::lock_guard lock(start->mutex);
+    start->connection = std::move(connection);
+    start->done = true;
+    start->changed.notify_all();
+  }).detach();
+  std::unique_lock lock(start->mutex);
+  while (!start->changed.wait_for(lock, kTick, [&] { return start->done; })) {
+    throw_if_stopped(limits.stop);
+    if (Clock::now() >= limits.latest) return nullptr;
+  }
+  if (!start->connection) throw std::bad_alloc();
+  return std::move(start->connection);
+}
+
+// Polls until connected or failed; false when time ran out. PQconnectdb would do the same, but tells no SQLSTATE:
+// PQERRORS_VERBOSE, which puts it into the message, can be set only on a connection that has been started.
+bool poll_until_connected(PGconn* connection, const ConnectLimits& limits) {
   PQsetErrorVerbosity(connection, PQERRORS_VERBOSE);
   PostgresPollingStatusType status = PGRES_POLLING_WRITING;
   while (status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED) {
+    throw_if_stopped(limits.stop);
+    const auto left = limits.latest - Clock::now();
+    if (left <= Clock::duration::zero()) return false;
     pollfd descriptor{PQsocket(connection), static_cast<short>(status == PGRES_POLLING_READING ? POLLIN : POLLOUT), 0};
-    int wait_ms = -1;
-    if (deadline != Clock::time_point::max()) {
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
-      if (left <= 0) return false;
-      wait_ms = static_cast<int>(left) + 1;
-    }
-    const int ready = ::poll(&descriptor, 1, wait_ms);
-    if (ready == 0) return false;
+    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(std::min<Clock::duration>(left, kTick));
+    const int ready = ::poll(&descriptor, 1, static_cast<int>(wait.count()));
     if (ready < 0 && errno != EINTR) return false;
     if (ready > 0) status = PQconnectPoll(connection);
   }
@@ -265,20 +299,21 @@ bool is_local_host(std::string_view host) {
   return host.empty() || host.front() == '/' || host.front() == '@' || is_loopback(host);
 }
 
-PgConnectionHandle connect_postgres(const PostgresConfig& config, PostgresDeadline latest) {
+PgConnectionHandle connect_postgres(const PostgresConfig& config, const ConnectLimits& given) {
   Keywords words = keywords_of(config);
   const Settings uri = settings_of_uri(config);
   const Settings effective = effective_settings(words);
   apply_tls_rule(config, uri, effective, words);
 
   const size_t hosts = split_hosts(setting(effective, "host")).size();
-  const auto deadline = std::min(deadline_of(effective, hosts), latest);
-  PgConnectionHandle connection(words.start());
-  if (!connection) throw std::bad_alloc();
+  const ConnectLimits limits{.latest = std::min(deadline_of(effective, hosts), given.latest), .stop = given.stop};
+  throw_if_stopped(limits.stop);
+  PgConnectionHandle connection = start_aside(std::move(words), limits);
+  if (!connection) throw_login_failure(nullptr, effective, /*timed_out=*/true);
   // libpq itself prints what the server says during the login; afterwards the connection has a receiver of its own.
   PQsetNoticeProcessor(connection.get(), log_login_notice, nullptr);
   const bool failed_at_once = PQstatus(connection.get()) == CONNECTION_BAD;
-  const bool finished = failed_at_once || poll_until_connected(connection.get(), deadline);
+  const bool finished = failed_at_once || poll_until_connected(connection.get(), limits);
   if (!finished || PQstatus(connection.get()) != CONNECTION_OK) throw_login_failure(connection.get(), effective, !finished);
 
   PQsetErrorVerbosity(connection.get(), PQERRORS_DEFAULT);

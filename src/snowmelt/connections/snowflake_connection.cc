@@ -1,24 +1,18 @@
 #include "snowmelt/connections/snowflake_connection.h"
 
-#include <unistd.h>
+#include <fmt/format.h>
 
 #include <charconv>
 #include <utility>
 
+#include "snowmelt/connections/login_lock.h"
+#include "snowmelt/connections/person.h"
 #include "snowmelt/connections/snowflake_auth.h"
 #include "snowmelt/connections/snowflake_settings.h"
 #include "snowmelt/error.h"
 
 namespace snowmelt {
 namespace {
-
-std::mutex reader_mutex;
-ResultRowReader row_reader;
-
-ResultRowReader installed_row_reader() {
-  const std::scoped_lock lock(reader_mutex);
-  return row_reader;
-}
 
 // 0x3000 to 0x3fff are INSERT, UPDATE, DELETE and MERGE: one row, a count in each column.
 bool changes_rows(const StatementResult& result) { return (result.statement_type_id & 0xF000) == 0x3000; }
@@ -34,7 +28,14 @@ int64_t rows_changed(const StatementResult& result) {
   return sum;
 }
 
-bool somebody_is_there() { return ::isatty(STDIN_FILENO) == 1 || ::isatty(STDERR_FILENO) == 1; }
+// "person_needed" says what was missing: most often the machine, not the person, is in the wrong state.
+[[noreturn]] void throw_nobody_here(const AuthenticationError& error, const SnowflakeConfig& config, const std::string& missing) {
+  ErrorFacts facts = error.facts();
+  facts.hint =
+      fmt::format("run snowmelt login at a terminal{}, or use authenticator = \"snowflake_jwt\" or \"programmatic_access_token\"",
+                  shares_login(config) ? " first: the login is then kept for this command" : "");
+  throw AuthenticationError(error.code(), error.message() + ", and nobody can be asked here: " + missing, facts);
+}
 
 class SnowflakeCursor : public Cursor {
  public:
@@ -85,12 +86,12 @@ class SnowflakeCursor : public Cursor {
   }
 
   std::unique_ptr<RowSource> open_source() {
-    const ResultRowReader reader = installed_row_reader();
+    const ResultRowReader& reader = connection_->row_reader();
     if (!reader) {
-      throw BugError("cursor.no_row_reader", "no reader for this result's rows is installed (set_result_row_reader)",
+      throw BugError("cursor.no_row_reader", "the connection manager was given no reader for rows of this kind",
                      {.query_id = result_->query_id});
     }
-    return reader(*connection_, *result_);
+    return reader(connection_, *result_, stop_);
   }
 
   std::shared_ptr<SnowflakeConnection> connection_;
@@ -103,11 +104,6 @@ class SnowflakeCursor : public Cursor {
 
 }  // namespace
 
-void set_result_row_reader(ResultRowReader reader) {
-  const std::scoped_lock lock(reader_mutex);
-  row_reader = std::move(reader);
-}
-
 int64_t StatementResult::inline_rows() const {
   int64_t in_chunks = 0;
   for (const ResultChunk& chunk : chunks) in_chunks += chunk.rows;
@@ -115,8 +111,8 @@ int64_t StatementResult::inline_rows() const {
 }
 
 SnowflakeConnection::SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session,
-                                         SnowflakeConfig config)
-    : driver_(std::move(driver)), session_(std::move(session)), config_(std::move(config)) {}
+                                         SnowflakeConfig config, ResultRowReader row_reader)
+    : driver_(std::move(driver)), session_(std::move(session)), config_(std::move(config)), row_reader_(std::move(row_reader)) {}
 
 SnowflakeConnection::~SnowflakeConnection() { close(); }
 
@@ -149,8 +145,8 @@ StatementResult SnowflakeConnection::result(const std::string& query_id, std::st
   return guarded([&] { return driver_->result(session_.handle, query_id, std::move(stop)); });
 }
 
-void SnowflakeConnection::ping() {
-  guarded([&] { driver_->ping(session_.handle); });
+void SnowflakeConnection::ping(std::stop_token stop) {
+  guarded([&] { driver_->ping(session_.handle, std::move(stop)); });
 }
 
 void SnowflakeConnection::close() noexcept {
@@ -175,36 +171,46 @@ std::map<std::string, int64_t> SnowflakeConnectionManager::logins_by_kind() cons
   return logins_by_kind_;
 }
 
-void SnowflakeConnectionManager::set_stop_token(std::stop_token stop) {
-  const std::scoped_lock lock(logins_mutex_);
-  stop_ = std::move(stop);
-}
-
 void SnowflakeConnectionManager::set_ask_person(AskPerson who) {
   const std::scoped_lock lock(logins_mutex_);
   ask_person_ = who;
 }
 
+void SnowflakeConnectionManager::set_row_reader(ResultRowReader reader) {
+  const std::scoped_lock lock(logins_mutex_);
+  row_reader_ = std::move(reader);
+}
+
 std::shared_ptr<Connection> SnowflakeConnectionManager::open() {
   check_auth(config_);
   check_settings(config_);
-  LoginOptions options;
+  LoginOptions options{.stop = stop_token()};
+  AskPerson who = AskPerson::never;
+  ResultRowReader row_reader;
+  std::string missing;
   {
     const std::scoped_lock lock(logins_mutex_);
-    options.stop = stop_;
-    options.ask_person = ask_person_ == AskPerson::always ||
-                         (ask_person_ == AskPerson::first_login && (logins_by_kind_.empty() || somebody_is_there()));
+    who = ask_person_;
+    missing = missing_of_a_person(logins_by_kind_.empty() ? LoginTime::first : LoginTime::later);
+    row_reader = row_reader_;
   }
-  const SnowflakeDriver::Session session = driver_->open(config_, options);
+  options.ask_person = who == AskPerson::always || (who == AskPerson::if_present && missing.empty());
+  SnowflakeDriver::Session session;
+  try {
+    session = driver_->open(config_, options);
+  } catch (const AuthenticationError& error) {
+    if (error.code() != "snowflake.person_needed" || who == AskPerson::never) throw;
+    throw_nobody_here(error, config_, missing);
+  }
   {
     const std::scoped_lock lock(logins_mutex_);
     ++logins_by_kind_[session.login_kind];
   }
-  return std::make_shared<SnowflakeConnection>(driver_, session, config_);
+  return std::make_shared<SnowflakeConnection>(driver_, session, config_, std::move(row_reader));
 }
 
 bool SnowflakeConnectionManager::ping(Connection& connection) {
-  static_cast<SnowflakeConnection&>(connection).ping();
+  static_cast<SnowflakeConnection&>(connection).ping(stop_token());
   return true;
 }
 

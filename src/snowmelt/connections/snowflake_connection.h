@@ -82,21 +82,13 @@ class SnowflakeDriver {
   virtual StatementResult execute(int64_t session, const Statement& statement) = 0;
   // The finished result of an earlier statement, with fresh chunk URLs.
   virtual StatementResult result(int64_t session, const std::string& query_id, std::stop_token stop) = 0;
-  virtual void ping(int64_t session) = 0;
+  virtual void ping(int64_t session, std::stop_token stop) = 0;
+  // The server is told; a server that does not answer is not waited for longer than a moment.
   virtual void close(int64_t session) noexcept = 0;
 };
 
 // The official Go driver behind bridge/; loaded (dlopen) at the first open(), once a process.
 std::shared_ptr<SnowflakeDriver> bridge_driver();
-
-// The address a person has to open to log in, told while open() waits. May come from any thread.
-struct LoginPrompt {
-  std::string url;
-  int port = 0;          // where the browser comes back to on localhost: the port to forward from another machine
-  bool browser = false;  // a browser was started as well
-};
-// Replaces the receiver for the whole process; the default one logs the address as a warning (stderr).
-void set_login_prompt(std::function<void(const LoginPrompt&)> receiver);
 
 // Rows of a result whose decoding needs Arrow or a download, which are extract/'s business.
 class RowSource {
@@ -104,13 +96,14 @@ class RowSource {
   virtual ~RowSource() = default;
   virtual std::optional<Row> next() = 0;  // nullopt: the end
 };
-using ResultRowReader = std::function<std::unique_ptr<RowSource>(SnowflakeConnection&, const StatementResult&)>;
-// extract/ installs its reader here. Without one, fetching from such a result throws a BugError.
-void set_result_row_reader(ResultRowReader reader);
+// A stop request ends a waiting next().
+using ResultRowReader =
+    std::function<std::unique_ptr<RowSource>(std::shared_ptr<SnowflakeConnection>, const StatementResult&, std::stop_token)>;
 
 class SnowflakeConnection : public Connection, public std::enable_shared_from_this<SnowflakeConnection> {
  public:
-  SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session, SnowflakeConfig config = {});
+  SnowflakeConnection(std::shared_ptr<SnowflakeDriver> driver, SnowflakeDriver::Session session, SnowflakeConfig config = {},
+                      ResultRowReader row_reader = {});
   ~SnowflakeConnection() override;
 
   std::unique_ptr<Cursor> cursor() override;
@@ -118,7 +111,7 @@ class SnowflakeConnection : public Connection, public std::enable_shared_from_th
 
   StatementResult execute(const Statement& statement);
   StatementResult result(const std::string& query_id, std::stop_token stop = {});
-  void ping();
+  void ping(std::stop_token stop = {});
   void close() noexcept;
   // Given up as dead: what still holds it gets a ConnectionError with connection_lost(), not one about misuse.
   void give_up() noexcept { lost_ = true; }
@@ -126,6 +119,7 @@ class SnowflakeConnection : public Connection, public std::enable_shared_from_th
   const SnowflakeDriver::Session& session() const { return session_; }
   // What it was opened with: chunks are fetched through the same proxy.
   const SnowflakeConfig& config() const { return config_; }
+  const ResultRowReader& row_reader() const { return row_reader_; }
 
  private:
   void require_open() const;
@@ -135,6 +129,7 @@ class SnowflakeConnection : public Connection, public std::enable_shared_from_th
   std::shared_ptr<SnowflakeDriver> driver_;
   SnowflakeDriver::Session session_;
   const SnowflakeConfig config_;
+  const ResultRowReader row_reader_;
   std::atomic<bool> open_{true};
   std::atomic<bool> lost_{false};
   std::atomic<bool> closed_{false};  // a lost session is closed too, once: the driver keeps its half
@@ -156,13 +151,15 @@ class SnowflakeConnectionManager : public BaseConnectionManager {
 
   const SnowflakeConfig& config() const { return config_; }
 
-  // A login that waits for a person ends when this is requested.
-  void set_stop_token(std::stop_token stop);
-
-  // Who may be asked to act. `first_login`, the default: the first login may ask; a later one, whose session was lost in the
-  // night, opens a browser only where a terminal says that somebody is there, and else fails with "snowflake.person_needed".
-  enum class AskPerson { first_login, always, never };
+  // Whether somebody may be asked to act. `if_present`, the default: only where something says that somebody is there: a
+  // terminal, and for the first login also a desktop, a browser or a notebook (person.h). Without anybody only a kept token or a
+  // method that needs nobody logs in; what else fails at once with "snowflake.person_needed".
+  enum class AskPerson { if_present, always, never };
   void set_ask_person(AskPerson who);
+
+  // For cursors on this manager's connections, from the next one opened on (extract/row_reader.h). Without one, fetching rows
+  // that came as Arrow or in chunks is a BugError.
+  void set_row_reader(ResultRowReader reader);
 
  protected:
   std::shared_ptr<Connection> open() override;
@@ -174,8 +171,8 @@ class SnowflakeConnectionManager : public BaseConnectionManager {
   SnowflakeConfig config_;
   std::shared_ptr<SnowflakeDriver> driver_;
   mutable std::mutex logins_mutex_;  // of what follows
-  std::stop_token stop_;
-  AskPerson ask_person_ = AskPerson::first_login;
+  AskPerson ask_person_ = AskPerson::if_present;
+  ResultRowReader row_reader_;
   std::map<std::string, int64_t> logins_by_kind_;
 };
 

@@ -1,5 +1,6 @@
 // The Snowflake manager with a driver that only counts, and the small parts of the real one.
 #include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/connections/person.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -35,7 +36,7 @@ class FakeDriver : public SnowflakeDriver {
     return answer;
   }
   StatementResult result(int64_t, const std::string&, std::stop_token) override { return answer; }
-  void ping(int64_t) override {
+  void ping(int64_t, std::stop_token) override {
     ++pings;
     if (expire_next.exchange(false)) throw ConnectionError("snowflake.connection_lost", "expired", {.connection_lost = true});
   }
@@ -125,10 +126,14 @@ TEST(SnowflakeConnection, TenThousandCallsAHundredLossesOneInteractiveLogin) {
   EXPECT_EQ(driver->opens, driver->closes);
 }
 
-TEST(SnowflakeConnection, WhoMayBeAskedToLogInAgain) {
+TEST(SnowflakeConnection, WhoMayBeAskedToLogIn) {
   using AskPerson = SnowflakeConnectionManager::AskPerson;
-  for (const auto& [who, first, second] :
-       {std::tuple{AskPerson::first_login, true, ::isatty(0) == 1 || ::isatty(2) == 1}, std::tuple{AskPerson::always, true, true},
+  ::unsetenv("DISPLAY");
+  ::unsetenv("WAYLAND_DISPLAY");
+  ::setenv("BROWSER", "a-browser", 1);
+  const bool terminal = missing_of_a_person(LoginTime::later).empty();
+  for (const auto& [who, first, later] :
+       {std::tuple{AskPerson::if_present, true, terminal}, std::tuple{AskPerson::always, true, true},
         std::tuple{AskPerson::never, false, false}}) {
     const auto driver = std::make_shared<FakeDriver>();
     SnowflakeConnectionManager manager(config(), driver);
@@ -139,7 +144,19 @@ TEST(SnowflakeConnection, WhoMayBeAskedToLogInAgain) {
     EXPECT_THROW(manager.get_snowflake_connection()->execute({.sql = "x", .parameters = {}, .query_tag = {}, .stop = {}}),
                  ConnectionError);
     manager.get_connection();
-    EXPECT_EQ(driver->asked, second);
+    EXPECT_EQ(driver->asked, later);
+  }
+}
+
+TEST(SnowflakeConnection, NobodyIsHereWithoutAnySignOfAPerson) {
+  for (const char* name : {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER", "JPY_PARENT_PID", "JPY_SESSION_NAME"}) ::unsetenv(name);
+  if (missing_of_a_person(LoginTime::later).empty()) return;  // run by hand, at a terminal
+  EXPECT_NE(missing_of_a_person(LoginTime::first).find("no DISPLAY or WAYLAND_DISPLAY, no BROWSER"), std::string::npos);
+  for (const char* name : {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER", "JPY_PARENT_PID", "JPY_SESSION_NAME"}) {
+    ::setenv(name, "1", 1);
+    EXPECT_EQ(missing_of_a_person(LoginTime::first), "") << name;
+    EXPECT_EQ(missing_of_a_person(LoginTime::later), "no terminal");
+    ::unsetenv(name);
   }
 }
 
@@ -189,7 +206,7 @@ TEST(SnowflakeConnection, RowcountOfAChangeIsTheRowsChanged) {
   EXPECT_EQ(cursor->rowcount(), 7);
 }
 
-TEST(SnowflakeConnection, ArrowRowsComeFromTheInstalledReader) {
+TEST(SnowflakeConnection, ArrowRowsComeFromTheManagersReader) {
   class OneRow : public RowSource {
    public:
     std::optional<Row> next() override { return std::exchange(row_, std::nullopt); }
@@ -199,13 +216,15 @@ TEST(SnowflakeConnection, ArrowRowsComeFromTheInstalledReader) {
   };
   const auto driver = std::make_shared<FakeDriver>();
   driver->answer.total = 1;
-  SnowflakeConnectionManager manager(config(), driver);
-  const auto cursor = manager.get_connection()->cursor();
+  SnowflakeConnectionManager without(config(), driver);
+  auto cursor = without.get_connection()->cursor();
   cursor->execute("select 1");
   EXPECT_THROW(cursor->fetchone(), BugError);
-  set_result_row_reader([](SnowflakeConnection&, const StatementResult&) { return std::make_unique<OneRow>(); });
+  SnowflakeConnectionManager manager(config(), driver);
+  manager.set_row_reader([](const auto&, const StatementResult&, const std::stop_token&) { return std::make_unique<OneRow>(); });
+  cursor = manager.get_connection()->cursor();
+  cursor->execute("select 1");
   EXPECT_EQ(cursor->fetchall(), std::vector<Row>{{"from arrow"}});
-  set_result_row_reader(nullptr);
 }
 
 TEST(SnowflakeConnection, RequiredKeysAreCheckedBeforeAnyLogin) {

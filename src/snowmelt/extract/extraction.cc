@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <span>
 #include <utility>
 
 #include "snowmelt/error.h"
 #include "snowmelt/foreign_error.h"
+#include "snowmelt/log.h"
 
 namespace snowmelt {
 namespace fs = std::filesystem;
@@ -16,6 +18,8 @@ namespace {
 // A part is closed at this many units at the latest: parts become ready to load all along a table. Two units a part bring
 // `run` to 0.93 of its time with eight, and an export of TPC-H lineitem costs the same.
 constexpr int kPartUnitsMax = 2;
+// After the last part. Keys and comments take some tenths of a second; a warehouse that is queued may take minutes.
+constexpr std::chrono::seconds kMetadataPatience{5};
 }  // namespace
 
 // A part file that is being filled.
@@ -146,7 +150,15 @@ void Extraction::Impl::start() {
     for (int i = 0; i < downloads; ++i)
       feeds.push_back(job.source->open_feed(job.http, RetryPolicy{}, job.budget, stopping_.get_token()));
   }
-  if (job.read_metadata) threads_.emplace_back([this] { metadata_ = job.read_metadata(stopping_.get_token()); });
+  if (job.read_metadata) {
+    metadata_thread_ = std::jthread([this] {
+      TableMetadata metadata = job.read_metadata(metadata_stop_.get_token());
+      const std::lock_guard lock(mutex_);
+      metadata_ = std::move(metadata);
+      metadata_read_ = true;
+      changed_.notify_all();
+    });
+  }
   running_ = taking_ = static_cast<int>(feeds.size());
   for (auto& feed : feeds) {
     threads_.emplace_back([this, feed = std::move(feed)]() mutable {
@@ -203,7 +215,7 @@ void Extraction::Impl::close_spare_parts() {
 }
 
 void Extraction::Impl::report(OpenPart& part, int64_t rows, int64_t part_bytes) {
-  if (TableProgress* progress = job.progress) {
+  if (const auto& progress = job.progress) {
     progress->rows_exported += rows;
     progress->bytes_exported += part_bytes - part.bytes_reported;
   }
@@ -218,10 +230,12 @@ void Extraction::Impl::fail(std::exception_ptr error, int64_t place) {
     ends_all = failure_.ends_all();
     changed_.notify_all();
   }
-  if (ends_all)
+  if (ends_all) {
     stopping_.request_stop();
-  else if (job.source)
+    metadata_stop_.request_stop();
+  } else if (job.source) {
     job.source->drop_above(static_cast<int>(place));
+  }
 }
 
 bool Extraction::Impl::will_publish() {
@@ -271,8 +285,22 @@ void Extraction::Impl::check_total() const {
                           {.where = job.table, .hint = "export the table again", .query_id = job.manifest.query_id});
 }
 
+void Extraction::Impl::end_metadata() {
+  if (!metadata_thread_.joinable()) return;
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, kMetadataPatience, [&] { return metadata_read_ || failure_; });
+    if (!metadata_read_ && !failure_)
+      log(LogLevel::warning, "{}: keys and comments are left out: Snowflake did not tell them in time", job.table);
+  }
+  metadata_stop_.request_stop();
+  metadata_thread_.join();
+}
+
 void Extraction::Impl::publish() {
   threads_.clear();  // joins
+  end_metadata();
+  if (stopping_.stop_requested()) throw Interrupted("extract.stopped", "the export was stopped", {.where = job.table});
   std::sort(parts_.begin(), parts_.end(), [](const PartInfo& a, const PartInfo& b) { return a.file < b.file; });
   job.manifest.parts = parts_;
   job.manifest.metadata = metadata_;
@@ -289,7 +317,9 @@ void Extraction::Impl::publish() {
 
 void Extraction::Impl::abandon() noexcept {
   stopping_.request_stop();
-  threads_.clear();     // joins
+  metadata_stop_.request_stop();
+  threads_.clear();  // joins
+  if (metadata_thread_.joinable()) metadata_thread_.join();
   idle_parts_.clear();  // unfinished parts remove themselves
   remove_parts(job.directory, parts_);
   parts_.clear();

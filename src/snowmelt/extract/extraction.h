@@ -36,7 +36,7 @@ struct ExtractionJob {
   int64_t part_size = 32 << 20;
   int downloads = 1;
   std::shared_ptr<WorkBudget> budget;  // shared with other tables
-  TableProgress* progress = nullptr;
+  std::shared_ptr<TableProgress> progress;
   std::function<TableMetadata(const std::stop_token&)> read_metadata;  // beside the workers; may be absent
   std::stop_token stop;
 };
@@ -68,6 +68,8 @@ struct Extraction::Impl {
   void worker_ended();
   void check_total() const;
   void publish();
+  // What has come of the metadata; what has not is not waited for.
+  void end_metadata();
   // Stops the threads and removes what this export made.
   void abandon() noexcept;
 
@@ -83,7 +85,10 @@ struct Extraction::Impl {
   int parts_opened_ = 0;
   int parts_open_ = 0;
   std::vector<std::unique_ptr<OpenPart>> idle_parts_;  // open, and in nobody's hands
+  bool metadata_read_ = false;
+  std::stop_source metadata_stop_;
   std::vector<std::jthread> threads_;
+  std::jthread metadata_thread_;
   std::optional<std::stop_callback<std::function<void()>>> on_user_stop_;
 };
 

@@ -60,15 +60,15 @@ std::string first_word(std::string_view sql) {
 
 }  // namespace
 
-void check_query(SnowflakeConnection& connection, const std::string& query, const std::stop_token& stop) {
+void check_query(SourceSession& source, const std::string& query, const std::stop_token& stop) {
   // A procedure may do anything, and its call is described as the rows that it gives.
   const std::string word = first_word(query);
   for (const std::string_view runs_code : {"call", "execute", "begin", "declare"}) {
     if (word == runs_code) refuse(fmt::format("{} runs a procedure or a block", word));
   }
-  const StatementResult described =
-      connection.execute({.sql = query, .parameters = {}, .query_tag = {}, .describe_only = true, .stop = stop});
-  const int64_t type = described.statement_type_id;
+  const auto described = source.describe({.sql = query, .parameters = {}, .query_tag = {}, .stop = stop});
+  if (!described) return;
+  const int64_t type = described->statement_type_id;
   if (!gives_rows_only(type)) refuse(fmt::format("{} (statement type 0x{:04x})", family_of(type), type));
 }
 

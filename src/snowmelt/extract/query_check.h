@@ -4,12 +4,12 @@
 #include <stop_token>
 #include <string>
 
-#include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/connections/source_session.h"
 
 namespace snowmelt {
 
 // Asks the server what kind of statement `query` is, without running it. Throws ConfigurationError for one that is not known to
-// give rows and change nothing, and QueryError where Snowflake refuses it.
-void check_query(SnowflakeConnection& connection, const std::string& query, const std::stop_token& stop);
+// give rows and change nothing, and QueryError where Snowflake refuses it. A source that cannot tell (a mock) is believed.
+void check_query(SourceSession& source, const std::string& query, const std::stop_token& stop);
 
 }  // namespace snowmelt

@@ -10,6 +10,7 @@
 #include <optional>
 #include <random>
 
+#include "snowmelt/duration.h"
 #include "snowmelt/log.h"
 #include "snowmelt/stoppable_pause.h"
 
@@ -22,6 +23,9 @@ constexpr int64_t kReserveBytesMax = 256 << 20;  // more is taken when it has co
 constexpr int kRedirectsMax = 3;
 constexpr long kReceiveBufferBytes = 256 << 10;  // curl's default of 16 KiB costs a callback every 16 KiB
 constexpr int kPollMs = 1'000;                   // a stop request wakes the poll up earlier
+constexpr int64_t kTransferMsMax = int64_t{7} * 24 * 3'600'000;
+
+using Clock = std::chrono::steady_clock;
 
 struct CurlEasyDelete {
   void operator()(CURL* handle) const noexcept { curl_easy_cleanup(handle); }
@@ -104,6 +108,11 @@ int64_t body_bytes_max(const ResultChunk& chunk, int64_t unannounced_max) {
 
 }  // namespace
 
+HttpOptions http_options(const SourceSession& session) {
+  const auto config = session.config();
+  return config ? http_options(*config) : HttpOptions{};
+}
+
 HttpOptions http_options(const SnowflakeConfig& config) {
   HttpOptions options;
   options.https_only = config.protocol != "http";
@@ -155,6 +164,8 @@ struct ChunkDownloader::Impl {
   // One request. The multi interface only because its poll can be woken up: the easy one looks at its
   // progress callback once a second while nothing arrives.
   CURLcode transfer() {
+    const auto time_left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    curl_easy_setopt(easy.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(std::clamp<int64_t>(time_left, 1, kTransferMsMax)));
     const std::stop_callback wake(stop, [this] { curl_multi_wakeup(multi.get()); });
     curl_multi_add_handle(multi.get(), easy.get());
     int running = 1;
@@ -262,6 +273,7 @@ struct ChunkDownloader::Impl {
   std::array<char, CURL_ERROR_SIZE> error_text{};
   std::string body;
   int64_t body_max = kBodyBytesMax;
+  Clock::time_point deadline;  // of the chunk in hand
   std::string problem;
   std::mt19937 random{std::random_device{}()};
   std::unique_ptr<CURL, CurlEasyDelete> easy;
@@ -275,8 +287,16 @@ ChunkDownloader::~ChunkDownloader() = default;
 
 std::shared_ptr<arrow::Buffer> ChunkDownloader::fetch(const ResultChunk& chunk, const std::map<std::string, std::string>& headers,
                                                       const OnTurn& on_turn) {
+  impl_->deadline = Clock::now() + std::min<std::chrono::milliseconds>(impl_->options.time_max, std::chrono::hours(24 * 365));
   for (int tried = 1;; ++tried) {
     if (auto buffer = impl_->attempt(chunk, headers, on_turn)) return buffer;
+    if (Clock::now() >= impl_->deadline) {
+      throw ConnectionError("chunk.too_slow",
+                            fmt::format("a result chunk did not come from {} within {}: {}", printable_origin(chunk.url),
+                                        duration_text(impl_->options.time_max), impl_->problem),
+                            {.hint = "check the network; over a slow one lower downloads in [export], or raise "
+                                     "chunk_time_max there"});
+    }
     if (tried == impl_->retries.attempts_max) {
       throw ConnectionError(
           "chunk.unreachable",

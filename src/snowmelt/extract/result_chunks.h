@@ -11,8 +11,8 @@
 #include <stop_token>
 #include <string>
 
-#include "snowmelt/connections/base_connection.h"
-#include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/config.h"
+#include "snowmelt/connections/source_session.h"
 #include "snowmelt/error.h"
 #include "snowmelt/extract/chunk_formats.h"
 
@@ -33,11 +33,14 @@ struct HttpOptions {
   std::string no_proxy;
   bool https_only = false;  // a session over https takes nothing over http
   int connect_timeout_s = 15;
-  int low_speed_bytes_per_s = 1'000;  // a transfer slower than this …
-  int low_speed_time_s = 30;          // … for this long is given up and tried again
+  int64_t low_speed_bytes_per_s = ExportConfig().chunk_rate_min;       // a transfer slower than this …
+  int low_speed_time_s = 30;                                           // … for this long is given up and tried again
+  std::chrono::milliseconds time_max = ExportConfig().chunk_time_max;  // for one chunk, all attempts together
 };
 
 HttpOptions http_options(const SnowflakeConfig& config);
+// Of the session's connection; a source that only knows rows has the defaults.
+HttpOptions http_options(const SourceSession& session);
 
 // The storage does not honour this URL (any more): fresh URLs are needed, not another try.
 class ChunkUrlExpired : public ConnectionError {

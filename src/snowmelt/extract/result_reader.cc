@@ -21,20 +21,15 @@ namespace {
 
 using Batches = std::deque<std::shared_ptr<arrow::RecordBatch>>;
 
-HttpOptions http_of(const Connection& connection) {
-  const auto* snowflake = dynamic_cast<const SnowflakeConnection*>(&connection);
-  return snowflake ? http_options(snowflake->config()) : HttpOptions{};
-}
-
 // Workers take units in order and put them back by their first row; room for a unit is kept until it was read, so that a worker
 // far ahead of the reader waits.
 class OrderedReader final : public ResultReader {
  public:
-  OrderedReader(std::shared_ptr<Connection> connection, StatementResult result, const ResultReaderOptions& options)
+  OrderedReader(std::shared_ptr<SourceSession> session, StatementResult result, const ResultReaderOptions& options)
       : converter_(std::make_shared<WireConverter>(result.row_type, options.rules)),
         arrow_(result.arrow),
-        http_(http_of(*connection)),
-        source_(std::move(connection), std::move(result), converter_) {
+        http_(http_options(*session)),
+        source_(std::move(session), std::move(result), converter_) {
     const int wanted = options.threads > 0 ? options.threads : default_threads();
     const int threads = std::min(wanted, source_.units());
     constexpr int kUnitsOfThread = 3;  // one in hand, two ahead
@@ -172,9 +167,9 @@ class OrderedReader final : public ResultReader {
 
 }  // namespace
 
-std::shared_ptr<ResultReader> open_result_reader(std::shared_ptr<Connection> connection, StatementResult result,
+std::shared_ptr<ResultReader> open_result_reader(std::shared_ptr<SourceSession> session, StatementResult result,
                                                  const ResultReaderOptions& options) {
-  return std::make_shared<OrderedReader>(std::move(connection), std::move(result), options);
+  return std::make_shared<OrderedReader>(std::move(session), std::move(result), options);
 }
 
 }  // namespace snowmelt

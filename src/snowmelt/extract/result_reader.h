@@ -7,7 +7,7 @@
 #include <memory>
 #include <stop_token>
 
-#include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/connections/source_session.h"
 #include "snowmelt/extract/snowflake_types.h"
 
 namespace snowmelt {
@@ -27,7 +27,7 @@ class ResultReader : public arrow::RecordBatchReader {
 };
 
 // The schema is the Parquet files' (WireConverter). Threads start here; destroying the reader stops them.
-std::shared_ptr<ResultReader> open_result_reader(std::shared_ptr<Connection> connection, StatementResult result,
+std::shared_ptr<ResultReader> open_result_reader(std::shared_ptr<SourceSession> session, StatementResult result,
                                                  const ResultReaderOptions& options = {});
 
 }  // namespace snowmelt

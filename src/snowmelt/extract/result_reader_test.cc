@@ -13,12 +13,6 @@ namespace snowmelt {
 namespace {
 
 // Urls are not renewed here, and nothing else is asked of a connection.
-class NoConnection : public Connection {
- public:
-  std::unique_ptr<Cursor> cursor() override { return nullptr; }
-  bool is_open() const override { return true; }
-};
-
 // One column of one digit; two digits are an offender. The first chunk comes when the second was asked for.
 class ResultReaderTest : public testing::Test {
  protected:
@@ -43,7 +37,7 @@ class ResultReaderTest : public testing::Test {
     }
     ResultReaderOptions options{.rules = {}, .threads = 2, .memory_limit = memory_limit};
     options.rules.integers = IntegerMode::numeric;
-    return open_result_reader(std::make_shared<NoConnection>(), std::move(result), options);
+    return open_result_reader(source_session(std::shared_ptr<SnowflakeConnection>()), std::move(result), options);
   }
 
   // What it throws at last, and how many rows came before.

@@ -193,10 +193,9 @@ class ResultSource::Feed : public UnitFeed {
   ChunkDownloader downloader_;
 };
 
-ResultSource::ResultSource(std::shared_ptr<Connection> connection, StatementResult result,
-                           std::shared_ptr<const WireConverter> converter, Reconnect reconnect)
-    : connection_(std::move(connection)),
-      reconnect_(std::move(reconnect)),
+ResultSource::ResultSource(std::shared_ptr<SourceSession> session, StatementResult result,
+                           std::shared_ptr<const WireConverter> converter)
+    : session_(std::move(session)),
       converter_(std::move(converter)),
       total_(result.total),
       arrow_(result.arrow),
@@ -287,28 +286,11 @@ void ResultSource::refresh(int64_t generation, const std::stop_token& stop) {
     const std::lock_guard lock(mutex_);
     query_id = result_.query_id;
   }
-  StatementResult fresh = ask_again(query_id, stop);
+  StatementResult fresh = session_->result(query_id, stop);
   const std::lock_guard lock(mutex_);
   check_same_result(result_, fresh);
   result_ = std::move(fresh);
   ++generation_;
-}
-
-// A result outlives its session (24 h on the server): another session of the same user may ask for it.
-StatementResult ResultSource::ask_again(const std::string& query_id, const std::stop_token& stop) {
-  for (bool last = !reconnect_;; last = true) {
-    const auto snowflake = std::dynamic_pointer_cast<SnowflakeConnection>(connection_);
-    if (!snowflake) {
-      throw ConnectionError("snowflake.no_refresh",
-                            "the result's chunks cannot be fetched any more, and this connection cannot renew their URLs");
-    }
-    try {
-      return snowflake->result(query_id, stop);
-    } catch (const Error& error) {
-      if (last || !error.connection_lost()) throw;
-    }
-    connection_ = reconnect_();
-  }
 }
 
 std::unique_ptr<UnitFeed> open_cursor_feed(std::unique_ptr<Cursor> cursor) {

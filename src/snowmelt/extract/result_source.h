@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "snowmelt/connections/snowflake_connection.h"
+#include "snowmelt/connections/source_session.h"
 #include "snowmelt/extract/result_chunks.h"
 #include "snowmelt/extract/snowflake_types.h"
 #include "snowmelt/extract/work_budget.h"
@@ -43,11 +43,8 @@ class UnitFeed {
 // Shared by the threads of one result.
 class ResultSource {
  public:
-  // `connection` may be of any kind; only a SnowflakeConnection can give fresh URLs. `reconnect` gives another one when
-  // this one's session is lost meanwhile; without it the loss is an error.
-  using Reconnect = std::function<std::shared_ptr<Connection>()>;
-  ResultSource(std::shared_ptr<Connection> connection, StatementResult result, std::shared_ptr<const WireConverter> converter,
-               Reconnect reconnect = {});
+  // `session` is asked for fresh URLs when those of the result have expired.
+  ResultSource(std::shared_ptr<SourceSession> session, StatementResult result, std::shared_ptr<const WireConverter> converter);
 
   int64_t total() const { return total_; }
   // The inline batch counts when it has rows, or when there is nothing else.
@@ -87,10 +84,7 @@ class ResultSource {
   // Asks the server for the result again unless another thread has done so since `generation`.
   void refresh(int64_t generation, const std::stop_token& stop);
 
-  StatementResult ask_again(const std::string& query_id, const std::stop_token& stop);
-
-  std::shared_ptr<Connection> connection_;  // of refresh(), one at a time
-  const Reconnect reconnect_;
+  const std::shared_ptr<SourceSession> session_;
   std::shared_ptr<const WireConverter> converter_;
   int64_t total_ = 0;
   bool arrow_ = true;

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "snowmelt/error.h"
 #include "snowmelt/extract/number_text.h"
@@ -104,17 +104,17 @@ struct OutputColumn {
   int offset_field = -1;
 };
 
-std::atomic<SubsecondMode> subseconds{SubsecondMode::nanos};
-
 class ArrowRows : public RowSource {
  public:
-  ArrowRows(SnowflakeConnection& connection, const StatementResult& result)
+  ArrowRows(const std::shared_ptr<SourceSession>& session, const StatementResult& result, SubsecondMode mode,
+            std::stop_token stop)
       : arrow_(result.arrow),
         // Every digit, as wide as it comes: a cursor refuses nothing.
         converter_(std::make_shared<WireConverter>(
-            result.row_type, ColumnRules{.integers = IntegerMode::numeric, .on_subsecond = subseconds, .tz_offset = true})),
-        source_(connection.shared_from_this(), result, converter_),
-        feed_(source_.open_feed(http_options(connection.config()), RetryPolicy{}, nullptr, {})) {
+            result.row_type, ColumnRules{.integers = IntegerMode::numeric, .on_subsecond = mode, .tz_offset = true})),
+        source_(session, result, converter_),
+        feed_(source_.open_feed(http_options(*session), RetryPolicy{}, nullptr, stop)),
+        stop_(std::move(stop)) {
     int field = 0;
     for (const SnowflakeColumn& column : result.row_type) {
       const bool zoned = column.type == "timestamp_tz";
@@ -142,7 +142,9 @@ class ArrowRows : public RowSource {
       open_batch();
       return true;
     }
-    if (!feed_->next(unit_)) return false;
+    const bool more = feed_->next(unit_);
+    if (stop_.stop_requested()) throw Interrupted("snowflake.interrupted", "reading the result was stopped");
+    if (!more) return false;
     batch_ = 0;
     first_row_ = unit_.first_row;
     if (!arrow_) {
@@ -178,6 +180,7 @@ class ArrowRows : public RowSource {
   std::shared_ptr<const WireConverter> converter_;
   ResultSource source_;
   std::unique_ptr<UnitFeed> feed_;
+  const std::stop_token stop_;
   std::vector<OutputColumn> columns_;
   UnitData unit_;
   size_t batch_ = 0;
@@ -189,12 +192,30 @@ class ArrowRows : public RowSource {
 
 }  // namespace
 
-void set_row_reader_subseconds(SubsecondMode mode) { subseconds = mode; }
+ResultRowReader arrow_row_reader(SubsecondMode mode) {
+  return [mode](std::shared_ptr<SnowflakeConnection> connection, const StatementResult& result,
+                std::stop_token stop) -> std::unique_ptr<RowSource> {
+    return std::make_unique<ArrowRows>(source_session(std::move(connection)), result, mode, std::move(stop));
+  };
+}
 
-void install_row_reader() {
-  set_result_row_reader([](SnowflakeConnection& connection, const StatementResult& result) -> std::unique_ptr<RowSource> {
-    return std::make_unique<ArrowRows>(connection, result);
-  });
+SmallResult read_small_result(const std::shared_ptr<SourceSession>& session, SourceSession::Answer answer, std::stop_token stop) {
+  SmallResult small;
+  if (!answer.result) {
+    small.columns = answer.cursor->description();
+    small.rows = answer.cursor->fetchall();
+    return small;
+  }
+  for (const SnowflakeColumn& column : answer.result->row_type) {
+    small.columns.push_back({column.name, column.type, column.precision, column.scale, column.length, column.nullable});
+  }
+  if (!answer.result->arrow && answer.result->chunks.empty()) {
+    small.rows = std::move(answer.result->rows);
+    return small;
+  }
+  ArrowRows rows(session, *answer.result, SubsecondMode::nanos, std::move(stop));
+  while (auto row = rows.next()) small.rows.push_back(std::move(*row));
+  return small;
 }
 
 }  // namespace snowmelt

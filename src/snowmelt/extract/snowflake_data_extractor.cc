@@ -21,37 +21,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A statement's answer, in whichever form the connection gives it.
-struct Answer {
-  std::optional<StatementResult> result;
-  std::unique_ptr<Cursor> cursor;  // of a connection that only knows rows
-};
-
-Answer execute(const std::shared_ptr<Connection>& connection, const TableConfig& table, const std::string& sql,
-               const std::stop_token& stop) {
-  if (const auto snowflake = std::dynamic_pointer_cast<SnowflakeConnection>(connection)) {
-    if (!table.query.empty()) check_query(*snowflake, sql, stop);
-    return {snowflake->execute({.sql = sql, .parameters = {}, .query_tag = {}, .stop = stop}), nullptr};
-  }
-  std::unique_ptr<Cursor> cursor = connection->cursor();
-  cursor->execute(sql);
-  if (const StatementResult* result = cursor->result()) return {*result, nullptr};
-  return {std::nullopt, std::move(cursor)};
-}
-
-// The call with a connection, once more with a new one where the first turned out to be lost. Only for what reads.
-template <typename Call>
-auto with_connection(ConnectionManager& manager, Call&& call) {
-  const std::shared_ptr<Connection> connection = manager.get_connection();
-  try {
-    return call(connection);
-  } catch (const Error& error) {
-    if (!error.connection_lost() || connection->is_open()) throw;
-    log(LogLevel::warning, "the Snowflake session was lost ({}); logging in again", error.message());
-  }
-  return call(manager.get_connection());
-}
-
 // The words of the user, checked to be a name and nothing else: no second statement hides in it.
 std::string statement_of(const TableConfig& table) {
   if (!table.query.empty()) return table.query;
@@ -121,29 +90,22 @@ std::optional<int64_t> as_integer(const Value& value) {
 
 }  // namespace
 
-SnowflakeDataExtractor::SnowflakeDataExtractor() : connection_manager_(nullptr) {
+SnowflakeDataExtractor::SnowflakeDataExtractor() {
   log_message(LogLevel::warning, kNoManagerWarning);
-  own_manager_ = std::make_shared<SnowflakeConnectionManager>();
-  connection_manager_ = own_manager_.get();
-  install_row_reader();
+  session_ = source_session(std::make_shared<SnowflakeConnectionManager>());
 }
 
-SnowflakeDataExtractor::SnowflakeDataExtractor(ConnectionManager& connection_manager) : connection_manager_(&connection_manager) {
-  install_row_reader();
-}
+SnowflakeDataExtractor::SnowflakeDataExtractor(std::shared_ptr<ConnectionManager> connection_manager)
+    : session_(source_session(std::move(connection_manager))) {}
 
 SnowflakeDataExtractor::~SnowflakeDataExtractor() = default;
 
 TableSize SnowflakeDataExtractor::estimate_table_size(const std::string& source) {
-  const std::string query = tables_query("ROW_COUNT, BYTES", source);
+  const Statement query{.sql = tables_query("ROW_COUNT, BYTES", source), .parameters = {}, .query_tag = {}, .stop = {}};
   try {
-    return with_connection(*connection_manager_, [&](const std::shared_ptr<Connection>& connection) -> TableSize {
-      const std::unique_ptr<Cursor> cursor = connection->cursor();
-      cursor->execute(query);
-      const std::optional<Row> row = cursor->fetchone();
-      if (!row || row->size() != 2) return {};
-      return {as_integer((*row)[0]), as_integer((*row)[1])};
-    });
+    const SmallResult result = read_small_result(session_, session_->execute(query), {});
+    if (result.rows.empty() || result.rows[0].size() != 2) return {};
+    return {as_integer(result.rows[0][0]), as_integer(result.rows[0][1])};
   } catch (const QueryError& error) {
     // Best effort: a role without the right to look may still export.
     log(LogLevel::warning, "the size of {} is not known: {}", source, error.message());
@@ -166,7 +128,7 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   make_directories(job.directory, options.permissions);
   job.lock = DirectoryLock::exclusive(
       job.directory, options.permissions,
-      {.most = options.wait, .stop = options.stop, .note = options.progress != nullptr ? &options.progress->waiting : nullptr});
+      {.most = options.wait, .stop = options.stop, .note = options.progress ? &options.progress->waiting : nullptr});
   sweep_parts(job.directory);
   job.writer.permissions = options.permissions;
   job.part_size = options.part_size;
@@ -178,25 +140,18 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   job.writer.compression_level = options.compression_level;
   if (options.password) job.writer.key = derive_encryption_key(*options.password, random_salt_hex());
 
-  std::weak_ptr<SnowflakeConnection> session;  // a manager that is closed meanwhile need not wait for metadata
   try {
-    std::shared_ptr<Connection> connection;
-    Answer answer = with_connection(*connection_manager_, [&](std::shared_ptr<Connection> present) {
-      connection = std::move(present);
-      return execute(connection, table, statement, options.stop);
-    });
-    const auto snowflake = std::dynamic_pointer_cast<SnowflakeConnection>(connection);
-    if (snowflake != nullptr) job.http = http_options(snowflake->config());
-    session = snowflake;
+    if (!table.query.empty()) check_query(*session_, statement, options.stop);
+    SourceSession::Answer answer = session_->execute({.sql = statement, .parameters = {}, .query_tag = {}, .stop = options.stop});
+    job.http = http_options(*session_);
+    job.http.low_speed_bytes_per_s = options.chunk_rate_min;
+    job.http.time_max = options.chunk_time_max;
     job.converter = plan_columns(answer.result ? answer.result->row_type : row_type_of(answer.cursor->description()), table.rules,
-                                 job.progress != nullptr ? &job.progress->policies : nullptr, options.check_columns);
+                                 job.progress ? &job.progress->policies : nullptr, options.check_columns);
     if (answer.result) {
       job.writer.query_id = answer.result->query_id;
       if (job.progress) job.progress->rows_total = answer.result->total;
-      // The extractor's own manager lives as long as the extraction needs it; a caller's is the caller's.
-      job.source = std::make_shared<ResultSource>(
-          connection, std::move(*answer.result), job.converter,
-          [manager = connection_manager_, kept = own_manager_] { return manager->get_connection(); });
+      job.source = std::make_shared<ResultSource>(session_, std::move(*answer.result), job.converter);
     } else {
       job.cursor_feed = open_cursor_feed(std::move(answer.cursor));
     }
@@ -205,10 +160,9 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
     throw;
   }
   job.manifest = start_manifest(table, statement, *job.converter, job.writer);
-  if (!session.expired() && !table.source.empty()) {
-    job.read_metadata = [session, source = table.source](const std::stop_token& stop) {
-      const auto alive = session.lock();
-      return alive != nullptr && alive->is_open() ? read_table_metadata(alive, source, stop) : TableMetadata();
+  if (session_->config() && !table.source.empty()) {
+    job.read_metadata = [session = session_, source = table.source](const std::stop_token& stop) {
+      return read_table_metadata(session, source, stop);
     };
   }
   return Extraction(std::make_unique<Extraction::Impl>(std::move(job)));

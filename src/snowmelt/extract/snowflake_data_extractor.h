@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "snowmelt/config.h"
-#include "snowmelt/connections/base_connection.h"
+#include "snowmelt/connections/source_session.h"
 #include "snowmelt/extract/work_budget.h"
 #include "snowmelt/progress.h"
 #include "snowmelt/storage/manifest.h"
@@ -37,7 +37,7 @@ using ColumnCheck = std::function<void(const arrow::Schema& schema, const std::v
 struct ExtractOptions : ExportConfig {
   std::optional<Secret> password = {};      // encrypts the parts
   std::shared_ptr<WorkBudget> budget = {};  // shared by the tables of a run; null: one of this table's own
-  TableProgress* progress = nullptr;
+  std::shared_ptr<TableProgress> progress = {};
   ColumnCheck check_columns = {};  // called once, before the first chunk
   std::stop_token stop = {};
   std::chrono::milliseconds wait{0};  // for another run in the export directory
@@ -73,8 +73,8 @@ class SnowflakeDataExtractor {
  public:
   // Makes its own manager, with the seed's warning: old callers go on working, one login each.
   SnowflakeDataExtractor();
-  // The manager outlives the extractor; several extractors may share it.
-  explicit SnowflakeDataExtractor(ConnectionManager& connection_manager);
+  // Several extractors may share a manager. It lives as long as an extraction needs it.
+  explicit SnowflakeDataExtractor(std::shared_ptr<ConnectionManager> connection_manager);
   ~SnowflakeDataExtractor();
 
   TableSize estimate_table_size(const std::string& source);
@@ -85,8 +85,7 @@ class SnowflakeDataExtractor {
   Extraction extract_table_chunks(const std::string& source, const ExtractOptions& options = {});
 
  private:
-  std::shared_ptr<ConnectionManager> own_manager_;
-  ConnectionManager* connection_manager_;
+  std::shared_ptr<SourceSession> session_;
 };
 
 }  // namespace snowmelt

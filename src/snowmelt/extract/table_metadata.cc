@@ -6,6 +6,7 @@
 #include <map>
 
 #include "snowmelt/error.h"
+#include "snowmelt/extract/row_reader.h"
 #include "snowmelt/log.h"
 #include "snowmelt/names.h"
 
@@ -28,14 +29,20 @@ std::string quote_identifier(const std::string& name) {
   return quoted + "\"";
 }
 
+struct Asking {
+  const std::shared_ptr<SourceSession>& session;
+  const std::stop_token& stop;
+};
+
 // Rows of SHOW and DESCRIBE by the names of their columns: Snowflake adds columns to them from release to release.
 class NamedRows {
  public:
-  NamedRows(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& sql) {
-    const auto cursor = connection->cursor();
-    cursor->execute(sql);
-    for (const ColumnDescription& column : cursor->description()) places_.emplace(lower_case(column.name), places_.size());
-    while (auto row = cursor->fetchone()) rows_.push_back(std::move(*row));
+  NamedRows(const Asking& asking, const std::string& sql) {
+    SmallResult result = read_small_result(
+        asking.session, asking.session->execute_here({.sql = sql, .parameters = {}, .query_tag = {}, .stop = asking.stop}),
+        asking.stop);
+    for (const ColumnDescription& column : result.columns) places_.emplace(lower_case(column.name), places_.size());
+    rows_ = std::move(result.rows);
   }
   const std::vector<Row>& rows() const { return rows_; }
   std::string text(const Row& row, const std::string& name) const {
@@ -48,8 +55,8 @@ class NamedRows {
   std::vector<Row> rows_;
 };
 
-void read_columns(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& source, TableMetadata& metadata) {
-  const NamedRows columns(connection, "describe table " + source);
+void read_columns(const Asking& asking, const std::string& source, TableMetadata& metadata) {
+  const NamedRows columns(asking, "describe table " + source);
   for (const Row& row : columns.rows()) {
     const std::string name = columns.text(row, "name");
     if (columns.text(row, "primary key") == "Y") metadata.primary_key.push_back(name);
@@ -57,7 +64,7 @@ void read_columns(const std::shared_ptr<SnowflakeConnection>& connection, const 
   }
   if (metadata.primary_key.size() < 2) return;
   // The order of a key is only here.
-  const NamedRows keys(connection, "show primary keys in table " + source);
+  const NamedRows keys(asking, "show primary keys in table " + source);
   std::map<int, std::string> ordered;
   for (const Row& row : keys.rows()) ordered[std::atoi(keys.text(row, "key_sequence").c_str())] = keys.text(row, "column_name");
   if (ordered.size() != metadata.primary_key.size()) return;
@@ -65,8 +72,8 @@ void read_columns(const std::shared_ptr<SnowflakeConnection>& connection, const 
   for (const auto& [place, name] : ordered) metadata.primary_key.push_back(name);
 }
 
-void read_comment(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& source, TableMetadata& metadata) {
-  const NamedRows tables(connection, tables_query("COMMENT", source));
+void read_comment(const Asking& asking, const std::string& source, TableMetadata& metadata) {
+  const NamedRows tables(asking, tables_query("COMMENT", source));
   if (tables.rows().size() == 1) metadata.comment = tables.text(tables.rows()[0], "comment");
 }
 
@@ -80,13 +87,13 @@ std::string tables_query(const std::string& columns, const std::string& source) 
                      schema, quote_literal(parts.back()));
 }
 
-TableMetadata read_table_metadata(const std::shared_ptr<SnowflakeConnection>& connection, const std::string& source,
+TableMetadata read_table_metadata(const std::shared_ptr<SourceSession>& session, const std::string& source,
                                   const std::stop_token& stop) noexcept {
   TableMetadata metadata;
   for (const auto read : {&read_columns, &read_comment}) {
     if (stop.stop_requested()) return metadata;
     try {
-      read(connection, source, metadata);
+      read({session, stop}, source, metadata);
     } catch (const std::exception& error) {
       const auto* known = dynamic_cast<const Error*>(&error);
       log(LogLevel::info, "{}: keys or comments are not known: {}", source, known != nullptr ? known->message() : error.what());

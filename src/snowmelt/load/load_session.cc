@@ -51,7 +51,7 @@ void LoadSession::attempt(const std::function<void()>& work) {
     work();
   } catch (...) {
     path_ = Path::unknown;
-    if (connection_.is_open()) connection_.execute("rollback to savepoint snowmelt_attempt");
+    if (connection_.is_open()) connection_.rollback_to("snowmelt_attempt");
     throw;
   }
   connection_.execute("release savepoint snowmelt_attempt");

@@ -26,19 +26,30 @@ std::optional<CopyCount> copy_until_dropped(PostgresConnection& connection, cons
       throw;
     }
   };
-  const auto stream = connection.copy_in(copy_sql);
-  stream->write(CopyEncoder::header());
-  while (auto buffer = next_buffer()) {
-    if (!job.parts.dropped()) {
-      stream->write(buffer->bytes());
-      if (job.options.progress != nullptr) job.options.progress->bytes_loaded += static_cast<int64_t>(buffer->size());
+  std::unique_ptr<CopyStream> stream;
+  try {
+    stream = connection.copy_in(copy_sql);
+    stream->write(CopyEncoder::header());
+    while (auto buffer = next_buffer()) {
+      if (!job.parts.dropped()) {
+        stream->write(buffer->bytes());
+        if (job.options.progress != nullptr) job.options.progress->bytes_loaded += static_cast<int64_t>(buffer->size());
+      }
+      encoder.recycle(std::move(buffer));
     }
-    encoder.recycle(std::move(buffer));
+    if (!job.parts.dropped()) {
+      stream->write(CopyEncoder::trailer());
+      const int64_t counted = stream->finish();
+      return CopyCount{encoder.rows(), counted};
+    }
+  } catch (...) {
+    // The encoder may wait for a part that the exporter has yet to make.
+    if (failed_row == LowestFailure::kNowhere) job.parts.drop_from(PartFeed::kEverything);
+    if (stream) stream->abandon();
+    throw;
   }
-  if (job.parts.dropped()) return std::nullopt;
-  stream->write(CopyEncoder::trailer());
-  const int64_t counted = stream->finish();
-  return CopyCount{encoder.rows(), counted};
+  stream->abandon();
+  return std::nullopt;
 }
 
 }  // namespace
@@ -65,7 +76,6 @@ CopyCount copy_parts_in_parallel(const std::vector<std::shared_ptr<PostgresConne
         threads.emplace_back([&, connection] {
           int64_t failed_row = LowestFailure::kNowhere;
           try {
-            const std::stop_callback cancel(job.options.stop, [&] { connection->cancel(); });
             begin_load(*connection);
             const auto count = copy_until_dropped(*connection, copy_sql, job, failed_row);
             if (!count) return;

@@ -26,6 +26,7 @@ class FakeConnection : public PostgresConnection {
       if (owner.on_write) owner.on_write();
       size += bytes.size();
     }
+    void abandon() noexcept override { ++owner.abandoned; }
     int64_t finish() override { return static_cast<int64_t>(size - 19 - 2) / 14; }
     FakeConnection& owner;
     size_t size = 0;
@@ -40,7 +41,9 @@ class FakeConnection : public PostgresConnection {
   void commit() override { begun = false, ++commits; }
   void rollback() override { begun = false, ++rollbacks; }
   bool ping() override { return true; }
-  void cancel() noexcept override {}
+  void rollback_to(std::string_view) override {}
+  ConnectionWaiter set_waiter(ConnectionWaiter waiter) override { return waiter; }
+  bool has_uncommitted_work() const override { return false; }
   void close() noexcept override {}
   int server_version() const override { return 150'000; }
 
@@ -48,6 +51,7 @@ class FakeConnection : public PostgresConnection {
   bool begun = false;
   int commits = 0;
   int rollbacks = 0;
+  int abandoned = 0;
 };
 
 // Whole numbers from `from` on in row groups of a piece each; the rows in `nulls` (from 1, in the file) are offenders.

@@ -54,7 +54,7 @@ void PartFeed::cut() {
 bool PartFeed::take_part() {
   try {
     part_ = parts_.next();
-    ended_ = !part_;
+    ended_ = !part_ || dropped();
     if (ended_) return false;
     opened_ = open_part(*part_, options_);
   } catch (...) {
@@ -69,6 +69,7 @@ void PartFeed::drop_from(int64_t first_row) {
   int64_t end = end_row_;
   while (first_row < end && !end_row_.compare_exchange_weak(end, first_row)) {
   }
+  parts_.stop_waiting();  // whoever waits for the next part holds up the error
 }
 
 std::optional<PartFeed::Item> PartFeed::next() {

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 
 #include "snowmelt/storage/test_directory.h"
 
@@ -85,6 +88,43 @@ TEST_F(PartFeedTest, AFileWithoutRowsIsGivenOutForItsColumns) {
   ASSERT_EQ(found.size(), 2u);
   EXPECT_EQ(found[0].rows, 0);
   EXPECT_EQ(found[1].first_row, 1);
+}
+
+// A part that never comes.
+struct WaitingParts : Parts {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool waiting = false, unwanted = false;
+  std::optional<Part> next() override {
+    if (given < parts.size()) return parts[given++];
+    std::unique_lock lock(mutex);
+    waiting = true;
+    changed.notify_all();
+    changed.wait(lock, [&] { return unwanted; });
+    return std::nullopt;
+  }
+  void stop_waiting() noexcept override {
+    const std::lock_guard lock(mutex);
+    unwanted = true;
+    changed.notify_all();
+  }
+};
+
+TEST_F(PartFeedTest, AFailureElsewhereEndsTheWaitForTheNextPart) {
+  WaitingParts parts;
+  parts.parts.push_back({write_part(directory_.path(), "a.parquet", 0, 1), {}});
+  const LoadOptions options;
+  const PartSource::Part first = *parts.next();
+  PartFeed feed(parts, options, first, open_part(first, options), /*shared=*/true);
+  ASSERT_TRUE(feed.next().has_value());
+  std::jthread failing([&] {
+    std::unique_lock lock(parts.mutex);
+    parts.changed.wait(lock, [&] { return parts.waiting; });
+    lock.unlock();
+    feed.drop_from(PartFeed::kEverything);
+  });
+  EXPECT_FALSE(feed.next().has_value()) << "before the next part has come";
+  EXPECT_FALSE(feed.next().has_value());
 }
 
 }  // namespace

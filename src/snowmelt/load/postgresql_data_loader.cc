@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
+#include <utility>
 
-#include "snowmelt/connections/postgres_connection.h"
+#include "snowmelt/connections/target_session.h"
 #include "snowmelt/error.h"
 #include "snowmelt/load/load_mode.h"
 #include "snowmelt/load/parallel_copy.h"
@@ -20,6 +22,12 @@ namespace {
 
 // Parquet bytes of a table.
 constexpr double kParallelBytesMin = 8 << 20;
+// A pooler whose servers are all in use answers when one is free; a load with fewer connections is better than to wait for that.
+constexpr std::chrono::seconds kAnotherConnectionWithin{5};
+
+ConnectionWaiter waiter_of(const LoadOptions& options) {
+  return {.stop = options.stop, .note = options.progress != nullptr ? &options.progress->waiting : nullptr};
+}
 
 // A load is all or nothing inside whatever transaction it finds: a savepoint in the caller's, or one of its own.
 class LoadTransaction {
@@ -37,16 +45,17 @@ class LoadTransaction {
       if (begun_here_)
         connection_.rollback();  // of a broken link too: what failed has been told, and the next load begins anew
       else
-        connection_.execute("rollback to savepoint snowmelt_load");
+        connection_.rollback_to("snowmelt_load");
     } catch (const std::exception& error) {
       log(LogLevel::debug, "rolling back the load: {}", error.what());
     }
   }
-  // With autocommit the load is its own transaction and is committed; else the caller commits.
-  void finish(LoadSession& session) {
-    if (begun_here_ && connection_.autocommit()) return connection_.commit();
+  // The one place that commits what was loaded.
+  void finish(LoadSession& session, bool commit) {
+    if (begun_here_ && (commit || connection_.autocommit())) return connection_.commit();
     session.give_back();
     if (!begun_here_) connection_.execute("release savepoint snowmelt_load");
+    if (commit) connection_.commit();
   }
 
  private:
@@ -63,9 +72,14 @@ std::vector<std::string> names_of(const std::vector<Column>& columns) {
 
 class Load {
  public:
-  Load(PostgresConnection& connection, LoadSettings settings, PartSource& parts, const std::string& target,
+  Load(TargetSession& session, PostgresConnection& connection, PartSource& parts, const std::string& target,
        const LoadOptions& options)
-      : connection_(connection), settings_(std::move(settings)), parts_(parts), target_(target), options_(options) {}
+      : session_(session),
+        connection_(connection),
+        settings_(session.settings()),
+        parts_(parts),
+        target_(target),
+        options_(options) {}
 
   LoadOutcome operator()(const PartSource::Part& first) {
     auto reader = open_part(first, options_);
@@ -81,7 +95,7 @@ class Load {
       LoadSession session(connection_, settings_, waiter);
       if (transaction.is_own()) session.lift_timeouts();
       const LoadOutcome outcome = load(session, adapter, first, std::move(reader));
-      transaction.finish(session);
+      transaction.finish(session, options_.commit);
       return outcome;
     } catch (...) {
       transaction.roll_back();  // lets go of the locks that stand before the staging table
@@ -187,7 +201,7 @@ class Load {
   // Where several connections pay: below, opening them and the staging table's own commits cost more than they save.
   Connections open_others(const PartSource::Part& first, int64_t first_rows) const {
     Connections others;
-    if (options_.connections < 2 || !options_.open_another) return others;
+    if (options_.connections < 2 || !session_.has_others()) return others;
     std::error_code unknown;
     const auto bytes = static_cast<double>(std::filesystem::file_size(first.file, unknown));
     const auto rows = static_cast<double>(parts_.rows_hint().value_or(0));
@@ -196,8 +210,9 @@ class Load {
     while (static_cast<int>(others.size()) < options_.connections) {
       std::shared_ptr<PostgresConnection> another;
       try {
-        another = options_.open_another();
+        another = session_.another(kAnotherConnectionWithin, options_.stop);
       } catch (const Error& error) {
+        if (options_.stop.stop_requested()) throw;
         why = error.message();
       }
       if (another == nullptr) {
@@ -205,6 +220,7 @@ class Load {
             why);
         break;
       }
+      another->set_waiter(waiter_of(options_));
       begin_load(*another);
       others.push_back(std::move(another));
     }
@@ -237,6 +253,7 @@ class Load {
         {.where = target_, .hint = "export the table again"});
   }
 
+  TargetSession& session_;
   PostgresConnection& connection_;
   const LoadSettings settings_;
   PartSource& parts_;
@@ -246,24 +263,19 @@ class Load {
   std::unique_ptr<StagingTable> staging_;
 };
 
-// A manager that is a mock has the defaults.
-LoadSettings settings_of(const ConnectionManager& manager) {
-  const auto* postgres = dynamic_cast<const PostgresConnectionManager*>(&manager);
-  return postgres != nullptr ? LoadSettings(postgres->config()) : LoadSettings();
-}
-
 }  // namespace
 
-PostgreSQLDataLoader::PostgreSQLDataLoader()
-    : own_manager_(std::make_unique<PostgresConnectionManager>(/*autocommit=*/true)), connection_manager_(own_manager_.get()) {
+PostgreSQLDataLoader::PostgreSQLDataLoader() {
+  session_ = target_session(std::make_shared<PostgresConnectionManager>(/*autocommit=*/true));
   log_message(LogLevel::warning, kNoManagerWarning);
 }
-PostgreSQLDataLoader::PostgreSQLDataLoader(ConnectionManager& connection_manager) : connection_manager_(&connection_manager) {}
+PostgreSQLDataLoader::PostgreSQLDataLoader(std::shared_ptr<ConnectionManager> connection_manager)
+    : session_(target_session(std::move(connection_manager))) {}
 PostgreSQLDataLoader::~PostgreSQLDataLoader() = default;
 
 int64_t PostgreSQLDataLoader::load_parquet_to_table(const std::filesystem::path& path, const std::string& target,
                                                     const LoadOptions& options) {
-  const LockWait wait{.most = settings_of(*connection_manager_).wait,
+  const LockWait wait{.most = session_->settings().wait,
                       .stop = options.stop,
                       .note = options.progress != nullptr ? &options.progress->waiting : nullptr};
   const auto parts = open_part_source(path, options.password, wait);
@@ -280,15 +292,10 @@ LoadOutcome PostgreSQLDataLoader::load(PartSource& parts, const std::string& tar
   // Before the connection is taken: the first part of a run may be minutes away, and what was alive then may not be now.
   const auto first = parts.next();
   if (!first) throw FileError("load.no_files", "there is no Parquet file to load", {.where = target});
-  const auto connection = std::dynamic_pointer_cast<PostgresConnection>(connection_manager_->get_connection());
-  if (connection == nullptr) {
-    throw UsageError("load.not_postgres", "the loader's connection manager gives no PostgreSQL connection",
-                     {.hint = "pass a PostgresConnectionManager"});
-  }
-  // A statement that waits (for a lock, for an index) is canceled on the server when the caller stops.
-  const std::stop_callback cancel(options.stop, [&] { connection->cancel(); });
+  const auto connection = session_->connection();
+  const WaitScope waiting(*connection, waiter_of(options));
   try {
-    return Load(*connection, settings_of(*connection_manager_), parts, target, options)(*first);
+    return Load(*session_, *connection, parts, target, options)(*first);
   } catch (Error& error) {
     // Whatever fails while the work is being stopped fails because of that; only a COMMIT in doubt may have kept something.
     if (options.stop.stop_requested() && error.kind() != ErrorKind::commit_in_doubt && error.kind() != ErrorKind::interrupted) {

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -21,7 +20,7 @@ class Schema;
 
 namespace snowmelt {
 
-class PostgresConnection;
+class TargetSession;
 
 struct LoadOptions {
   LoadMode mode = LoadMode::create;
@@ -33,8 +32,8 @@ struct LoadOptions {
   // Several connections fill one table where that pays and the mode allows it: through a staging table, published by one
   // transaction. Only where the load begins its own transaction.
   int connections = 1;
-  // A connection of the same settings with a transaction begun; null where no server is free for it in good time.
-  std::function<std::shared_ptr<PostgresConnection>()> open_another;
+  // Commits when all is loaded, whoever began the transaction; with autocommit a load of its own commits anyway.
+  bool commit = false;
 };
 
 struct LoadOutcome {
@@ -53,6 +52,8 @@ class PartSource {
   };
   // nullopt at the end. May block until the next part is finished; throws what stopped the producer.
   virtual std::optional<Part> next() = 0;
+  // Nothing more is wanted: a next() that waits ends, as at the end. From any thread.
+  virtual void stop_waiting() noexcept {}
   // Rows the whole set must have, asked after the end; nullopt where nobody knows.
   virtual std::optional<int64_t> expected_rows() const { return std::nullopt; }
   // Of the manifest, asked after the first part; empty where there is none. append loads one export once.
@@ -75,7 +76,7 @@ class PostgreSQLDataLoader {
  public:
   // Makes its own manager, with the seed's warning.
   PostgreSQLDataLoader();
-  explicit PostgreSQLDataLoader(ConnectionManager& connection_manager);
+  explicit PostgreSQLDataLoader(std::shared_ptr<ConnectionManager> connection_manager);
   ~PostgreSQLDataLoader();
 
   // Loads into `target` ("schema.table") in the manager's transaction; the caller commits. With autocommit the load is one
@@ -88,8 +89,7 @@ class PostgreSQLDataLoader {
   LoadOutcome load(PartSource& parts, const std::string& target, const LoadOptions& options = {});
 
  private:
-  std::unique_ptr<ConnectionManager> own_manager_;
-  ConnectionManager* connection_manager_;
+  std::shared_ptr<TargetSession> session_;
 };
 
 }  // namespace snowmelt

@@ -25,7 +25,7 @@ class Loader : public ::testing::Test {
     const char* server = std::getenv("SNOWMELT_TEST_POSTGRES");
     if (server == nullptr) GTEST_SKIP() << "needs a server: SNOWMELT_TEST_POSTGRES names none";
     config_.uri = Secret(server);
-    manager_ = std::make_unique<PostgresConnectionManager>(config_);
+    manager_ = std::make_shared<PostgresConnectionManager>(config_);
     ask("drop schema if exists load_test cascade");
     ask("create schema load_test");
     manager_->commit();
@@ -63,7 +63,7 @@ class Loader : public ::testing::Test {
 
   TestDirectory directory_;
   PostgresConfig config_;
-  std::unique_ptr<PostgresConnectionManager> manager_;
+  std::shared_ptr<PostgresConnectionManager> manager_;
 };
 
 // Every unscaled value of a small domain at every scale: PostgreSQL's own arithmetic is the judge.
@@ -85,7 +85,7 @@ TEST_F(Loader, NumericIsExactOverAWholeDomain) {
   for (const auto& builder : builders) arrays.push_back(builder->Finish().ValueOrDie());
   const auto file = write("n.parquet", arrow::RecordBatch::Make(arrow::schema(fields), 2 * kMost + 1, arrays));
 
-  EXPECT_EQ(PostgreSQLDataLoader(*manager_).load_parquet_to_table(file, "load_test.n"), 2 * kMost + 1);
+  EXPECT_EQ(PostgreSQLDataLoader(manager_).load_parquet_to_table(file, "load_test.n"), 2 * kMost + 1);
   std::string wrong = "select count(*) from load_test.n where false";
   for (int scale = 0; scale < kScales; ++scale) {
     const std::string column = "d" + std::to_string(scale);
@@ -100,7 +100,7 @@ TEST_F(Loader, NumericIsExactOverAWholeDomain) {
 
 TEST_F(Loader, TheCallerCommitsAndARollbackUndoesTheLoad) {
   const auto file = numbers("n.parquet", 0, 1000);
-  PostgreSQLDataLoader loader(*manager_);
+  PostgreSQLDataLoader loader(manager_);
   loader.load_parquet_to_table(file, "load_test.n");
   EXPECT_TRUE(manager_->get_postgres_connection()->in_transaction());
   manager_->rollback();
@@ -113,7 +113,7 @@ TEST_F(Loader, TheCallerCommitsAndARollbackUndoesTheLoad) {
 TEST_F(Loader, AFailedLoadKeepsTheCallersEarlierWork) {
   ask("create table load_test.earlier as select 1 as one");
   ask("create table load_test.n (n smallint)");
-  PostgreSQLDataLoader loader(*manager_);
+  PostgreSQLDataLoader loader(manager_);
   const auto file = numbers("n.parquet", 32'700, 32'800);
   try {
     loader.load_parquet_to_table(file, "load_test.n", {.mode = LoadMode::append});
@@ -130,24 +130,24 @@ TEST_F(Loader, AFailedLoadKeepsTheCallersEarlierWork) {
 
 TEST_F(Loader, WithAutocommitALoadIsATransactionOfItsOwn) {
   config_.autocommit = true;
-  PostgresConnectionManager manager(config_);
+  const auto manager = std::make_shared<PostgresConnectionManager>(config_);
   const auto file = numbers("n.parquet", 0, 10);
   PostgreSQLDataLoader(manager).load_parquet_to_table(file, "load_test.n");
-  EXPECT_FALSE(manager.get_postgres_connection()->in_transaction());
+  EXPECT_FALSE(manager->get_postgres_connection()->in_transaction());
   EXPECT_EQ(ask("select count(*) from load_test.n"), "10");
   EXPECT_THROW(PostgreSQLDataLoader(manager).load_parquet_to_table(file, "load_test.n"),
                PostgresError);  // create, and it is there
-  EXPECT_FALSE(manager.get_postgres_connection()->in_transaction());
+  EXPECT_FALSE(manager->get_postgres_connection()->in_transaction());
 }
 
 TEST_F(Loader, ADirectoryOfOtherPeoplesFilesIsLoadedInOrder) {
   numbers("a.parquet", 0, 10);
   numbers("b.parquet", 10, 30);
-  EXPECT_EQ(PostgreSQLDataLoader(*manager_).load_parquet_to_table(directory_.path(), "load_test.n"), 30);
+  EXPECT_EQ(PostgreSQLDataLoader(manager_).load_parquet_to_table(directory_.path(), "load_test.n"), 30);
 }
 
 TEST_F(Loader, FilesThatCannotBeLoadedSaySo) {
-  PostgreSQLDataLoader loader(*manager_);
+  PostgreSQLDataLoader loader(manager_);
   const auto code_of = [&](const fs::path& path) -> std::string {
     try {
       loader.load_parquet_to_table(path, "load_test.n");
@@ -175,7 +175,7 @@ TEST_F(Loader, ServerRefusalsNameTheLine) {
   ask("create table load_test.n (n bigint check (n < 5))");
   const auto file = numbers("n.parquet", 0, 10);
   try {
-    PostgreSQLDataLoader(*manager_).load_parquet_to_table(file, "load_test.n", {.mode = LoadMode::append});
+    PostgreSQLDataLoader(manager_).load_parquet_to_table(file, "load_test.n", {.mode = LoadMode::append});
     ADD_FAILURE();
   } catch (const PostgresError& error) {
     EXPECT_EQ(error.sqlstate(), "23514");
@@ -198,38 +198,29 @@ TEST_F(Loader, StoppingCancelsAStatementThatWaits) {
     stop.request_stop();
   });
   const auto file = numbers("n.parquet", 0, 10);
-  EXPECT_THROW(PostgreSQLDataLoader(*manager_).load_parquet_to_table(file, "load_test.n",
-                                                                     {.mode = LoadMode::append, .stop = stop.get_token()}),
+  EXPECT_THROW(PostgreSQLDataLoader(manager_).load_parquet_to_table(file, "load_test.n",
+                                                                    {.mode = LoadMode::append, .stop = stop.get_token()}),
                Interrupted);
   other.rollback();
 }
 
-// A stopped export removes its parts: the loader, which misses one then, was stopped too. A commit in doubt stays one.
+// A stopped export removes its parts: the loader, which misses one then, was stopped too.
 TEST_F(Loader, WhatFailsWhileStoppingIsInterrupted) {
   struct Stopping : PartSource {
     std::optional<Part> next() override {
       if (!std::exchange(begun, true)) return Part{first, ""};
       stop.request_stop();
-      if (in_doubt) throw CommitInDoubt("postgres.commit_in_doubt", "the link broke");
       return Part{"/nowhere/part.parquet", ""};
     }
     fs::path first;
     std::stop_source stop;
-    bool in_doubt = false;
     bool begun = false;
   };
-  for (const bool in_doubt : {false, true}) {
-    Stopping parts;
-    parts.first = numbers("n.parquet", 0, 10);
-    parts.in_doubt = in_doubt;
-    try {
-      PostgreSQLDataLoader(*manager_).load_parquet_to_table(parts, "load_test.n", {.stop = parts.stop.get_token()});
-      ADD_FAILURE();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), in_doubt ? ErrorKind::commit_in_doubt : ErrorKind::interrupted) << error.what();
-    }
-    manager_->rollback();
-  }
+  Stopping parts;
+  parts.first = numbers("n.parquet", 0, 10);
+  EXPECT_THROW(PostgreSQLDataLoader(manager_).load_parquet_to_table(parts, "load_test.n", {.stop = parts.stop.get_token()}),
+               Interrupted);
+  manager_->rollback();
 }
 
 }  // namespace

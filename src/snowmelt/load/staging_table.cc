@@ -56,9 +56,10 @@ StagingTable::StagingTable(std::shared_ptr<PostgresConnection> side, const Targe
 void StagingTable::discard() noexcept {
   try {
     if (side_->in_transaction()) side_->rollback();
+    side_->set_waiter({});  // also after a stop request, whose server has answered so far
     side_->begin();
     // Whatever holds it is being ended; a server that is stuck does not hold us.
-    side_->execute("set local lock_timeout = '5s'");
+    side_->execute("set local lock_timeout = '500ms'");
     side_->execute("drop table if exists " + qualified_);
     side_->commit();
   } catch (const std::exception&) {

@@ -20,8 +20,7 @@ namespace snowmelt {
 class RunObserver {
  public:
   virtual ~RunObserver() = default;
-  // `progress` lives until table_finished().
-  virtual void table_started(size_t index, const TableConfig& table, const TableProgress& progress) = 0;
+  virtual void table_started(size_t index, const TableConfig& table, const std::shared_ptr<const TableProgress>& progress) = 0;
   virtual void table_finished(size_t index, const TableReport& report) = 0;
 };
 
@@ -41,10 +40,11 @@ std::shared_ptr<WorkBudget> make_budget(const ExportConfig& settings);
 
 // Exports one table to <export_base_dir>/<source>/. Throws.
 TableReport export_table(const TableConfig& table, const std::optional<Secret>& password,
-                         const std::filesystem::path& export_base_dir, ConnectionManager& conn_manager,
-                         const RunOptions& options = {}, TableProgress* progress = nullptr);
+                         const std::filesystem::path& export_base_dir, const std::shared_ptr<ConnectionManager>& conn_manager,
+                         const RunOptions& options = {}, const std::shared_ptr<TableProgress>& progress = {});
 
 // Exports every table; one failed table does not stop the others, a refused login does. Throws nothing of the tables.
-RunReport export_data(const std::vector<TableConfig>& tables, ConnectionManager& conn_manager, const RunOptions& options);
+RunReport export_data(const std::vector<TableConfig>& tables, const std::shared_ptr<ConnectionManager>& conn_manager,
+                      const RunOptions& options);
 
 }  // namespace snowmelt

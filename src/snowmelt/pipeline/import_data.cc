@@ -17,27 +17,19 @@ int default_load_connections(PartsAre parts) {
   return static_cast<int>(std::clamp(std::thread::hardware_concurrency() + waiting, 1u, kMost));
 }
 
-namespace {
-
-// A pooler whose servers are all in use answers when one is free; a load with fewer connections is better than to wait for that.
-constexpr std::chrono::seconds kAnotherConnectionWithin{5};
-
-}  // namespace
-
 TableReport import_parts(PartSource& parts, const TableConfig& table, const std::optional<Secret>& password,
-                         ConnectionManager& conn_manager, const RunOptions& options, TableProgress* progress) {
+                         const std::shared_ptr<ConnectionManager>& conn_manager, const RunOptions& options,
+                         TableProgress* progress) {
   PostgreSQLDataLoader loader(conn_manager);
-  LoadOptions load{.mode = table.mode,
-                   .rules = table.rules,
-                   .password = password,
-                   .memory_limit = options.export_.memory_limit,
-                   .progress = progress,
-                   .stop = options.stop};
-  auto* manager = dynamic_cast<PostgresConnectionManager*>(&conn_manager);
-  if (manager != nullptr && options.load_connections != 1) {
-    load.connections = options.load_connections > 0 ? options.load_connections : default_load_connections(PartsAre::files);
-    load.open_another = [config = manager->config()] { return open_postgres_transaction(config, kAnotherConnectionWithin); };
-  }
+  LoadOptions load{
+      .mode = table.mode,
+      .rules = table.rules,
+      .password = password,
+      .memory_limit = options.export_.memory_limit,
+      .progress = progress,
+      .stop = options.stop,
+      .connections = options.load_connections > 0 ? options.load_connections : default_load_connections(PartsAre::files),
+      .commit = true};
   TableReport report{.source = table.name, .target = table.target, .status = RunStatus::ok};
   const LoadOutcome outcome = loader.load(parts, table.target, load);
   report.rows = outcome.rows;
@@ -46,14 +38,12 @@ TableReport import_parts(PartSource& parts, const TableConfig& table, const std:
     report.reason = outcome.skipped;
   }
   report.note_policies(progress);
-  // With autocommit, and with a mock, the load is committed already or has no transaction.
-  if (manager != nullptr) manager->commit();
   return report;
 }
 
 TableReport import_table(const TableConfig& table, const std::optional<Secret>& password,
-                         const std::filesystem::path& import_base_dir, ConnectionManager& conn_manager, const RunOptions& options,
-                         TableProgress* progress) {
+                         const std::filesystem::path& import_base_dir, const std::shared_ptr<ConnectionManager>& conn_manager,
+                         const RunOptions& options, TableProgress* progress) {
   const std::filesystem::path directory = export_directory(import_base_dir, table.name);
   const LockWait wait{.most = options.wait, .stop = options.stop, .note = progress != nullptr ? &progress->waiting : nullptr};
   const auto parts = open_part_source(directory, password, wait);  // locks the directory
@@ -65,11 +55,12 @@ TableReport import_table(const TableConfig& table, const std::optional<Secret>& 
   return report;
 }
 
-RunReport import_data(const std::vector<TableConfig>& tables, ConnectionManager& conn_manager, const RunOptions& options) {
+RunReport import_data(const std::vector<TableConfig>& tables, const std::shared_ptr<ConnectionManager>& conn_manager,
+                      const RunOptions& options) {
   return for_each_table(
-      tables, options, /*jobs=*/1, [&] { conn_manager.get_connection(); },
-      [&](const TableConfig& table, TableProgress& progress) {
-        return import_table(table, options.password, options.export_.directory, conn_manager, options, &progress);
+      tables, options, /*jobs=*/1, [&] { conn_manager->get_connection(); },
+      [&](const TableConfig& table, const std::shared_ptr<TableProgress>& progress) {
+        return import_table(table, options.password, options.export_.directory, conn_manager, options, progress.get());
       });
 }
 

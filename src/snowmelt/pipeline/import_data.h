@@ -15,13 +15,15 @@ int default_load_connections(PartsAre parts);
 
 // Loads <import_base_dir>/<source>/ into the table's target, publishes and commits it. Throws; nothing of it stays then.
 TableReport import_table(const TableConfig& table, const std::optional<Secret>& password,
-                         const std::filesystem::path& import_base_dir, ConnectionManager& conn_manager,
+                         const std::filesystem::path& import_base_dir, const std::shared_ptr<ConnectionManager>& conn_manager,
                          const RunOptions& options = {}, TableProgress* progress = nullptr);
 
 // The same from parts that may still be in the making (snowmelt run).
 TableReport import_parts(PartSource& parts, const TableConfig& table, const std::optional<Secret>& password,
-                         ConnectionManager& conn_manager, const RunOptions& options, TableProgress* progress);
+                         const std::shared_ptr<ConnectionManager>& conn_manager, const RunOptions& options,
+                         TableProgress* progress);
 
-RunReport import_data(const std::vector<TableConfig>& tables, ConnectionManager& conn_manager, const RunOptions& options);
+RunReport import_data(const std::vector<TableConfig>& tables, const std::shared_ptr<ConnectionManager>& conn_manager,
+                      const RunOptions& options);
 
 }  // namespace snowmelt

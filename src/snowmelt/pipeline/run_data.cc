@@ -11,6 +11,7 @@
 #include <system_error>
 #include <thread>
 
+#include "snowmelt/connections/target_session.h"
 #include "snowmelt/error.h"
 #include "snowmelt/extract/snowflake_data_extractor.h"
 #include "snowmelt/load/target_check.h"
@@ -27,7 +28,7 @@ namespace {
 // Parts on their way from the exporter to the loader of one table. They are files: the queue costs no memory.
 class PartQueue : public PartSource {
  public:
-  explicit PartQueue(const TableProgress& progress) : progress_(progress) {}
+  explicit PartQueue(std::shared_ptr<const TableProgress> progress) : progress_(std::move(progress)) {}
   // Before the first part, which the loader waits for.
   void set_export(std::string id, std::shared_ptr<DirectoryLock> lock) {
     export_id_ = std::move(id);
@@ -59,7 +60,8 @@ class PartQueue : public PartSource {
 
   std::optional<Part> next() override {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return !parts_.empty() || done_; });
+    changed_.wait(lock, [&] { return !parts_.empty() || done_ || unwanted_; });
+    if (unwanted_) return std::nullopt;
     if (error_) std::rethrow_exception(error_);  // first: a failed export has taken its parts away
     if (parts_.empty()) return std::nullopt;
     Part part = std::move(parts_.front());
@@ -68,6 +70,11 @@ class PartQueue : public PartSource {
     lock.unlock();
     part.opened = InputFile::open(part.file, Links::refuse);
     return part;
+  }
+  void stop_waiting() noexcept override {
+    const std::lock_guard lock(mutex_);
+    unwanted_ = true;
+    changed_.notify_all();
   }
   // After the loader has failed: what ended the export, where that took the given part away under the loader. Null: the
   // loader's failure is its own.
@@ -81,11 +88,11 @@ class PartQueue : public PartSource {
   std::string export_id() const override { return export_id_; }
   TableMetadata metadata() const override { return metadata_; }
   std::optional<int64_t> rows_hint() const override {
-    return progress_.rows_total < 0 ? std::nullopt : std::optional<int64_t>(progress_.rows_total);
+    return progress_->rows_total < 0 ? std::nullopt : std::optional<int64_t>(progress_->rows_total);
   }
 
  private:
-  const TableProgress& progress_;
+  const std::shared_ptr<const TableProgress> progress_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Part> parts_;
@@ -96,11 +103,12 @@ class PartQueue : public PartSource {
   TableMetadata metadata_;
   std::exception_ptr error_;
   bool done_ = false;
+  bool unwanted_ = false;
 };
 
 // One table between its two halves.
 struct TableRun {
-  TableProgress progress;
+  std::shared_ptr<TableProgress> progress = std::make_shared<TableProgress>();
   PartQueue queue{progress};
   Stopwatch watch;
   int64_t bytes = 0;  // written by the exporter before queue.finish()
@@ -109,12 +117,14 @@ struct TableRun {
 
 class Run {
  public:
-  Run(const std::vector<TableConfig>& tables, const std::vector<TableConfig>& configured, SnowflakeConnectionManager& snowflake,
-      PostgresConnectionManager& postgres, const RunOptions& options)
+  Run(const std::vector<TableConfig>& tables, const std::vector<TableConfig>& configured,
+      std::shared_ptr<SnowflakeConnectionManager> snowflake, std::shared_ptr<PostgresConnectionManager> postgres,
+      const RunOptions& options)
       : tables_(tables),
         configured_(configured),
-        snowflake_(snowflake),
-        postgres_(postgres),
+        snowflake_(std::move(snowflake)),
+        postgres_(std::move(postgres)),
+        target_(target_session(postgres_)),
         options_(options),
         checks_(tables.size()),
         runs_(tables.size()) {}
@@ -127,15 +137,16 @@ class Run {
           record_.emplace(options_.export_.directory, report.run_id);
           check_targets(report);
           if (std::any_of(checks_.begin(), checks_.end(), [](const auto& check) { return check.has_value(); }))
-            snowflake_.get_connection();
+            snowflake_->get_connection();
           record_->begin(tables_);
         },
-        [&](const Error& error) { report.error = ReportError::from(error); });
+        [&](const Error& error) { report.error = ReportError::from(error, options_.stop); });
     if (!report.error) {
-      catching([&] { run_tables(report); }, [&](const Error& error) { report.error = ReportError::from(error); });
+      catching([&] { run_tables(report); }, [&](const Error& error) { report.error = ReportError::from(error, options_.stop); });
       finish_record(report);
+      if (!report.error) report.error = end_.unreachable(report.tables);
     }
-    report.logins = snowflake_.logins();
+    report.logins = snowflake_->logins();
     report.seconds = watch.seconds();
     report.conclude();
     return report;
@@ -144,19 +155,18 @@ class Run {
  private:
   // What the targets alone show is told before the login, of all tables at once; the tables without such a problem go on.
   void check_targets(RunReport& report) {
-    auto* connection = dynamic_cast<PostgresConnection*>(postgres_.get_connection().get());
-    if (connection == nullptr) throw BugError("run.not_postgres", "the manager gives no PostgreSQL connection");
-    const std::stop_callback cancel(options_.stop, [&] { connection->cancel(); });
+    const std::shared_ptr<PostgresConnection> connection = target_->connection();
+    const WaitScope waiting(*connection, {.stop = options_.stop});
     for (size_t i = 0; i < tables_.size(); ++i) {
       try {
-        checks_[i].emplace(*connection, postgres_.config(), tables_[i]);
+        checks_[i].emplace(*connection, target_->settings(), tables_[i]);
         if (tables_[i].mode == LoadMode::append) skip_landed(i, *connection, report.tables[i]);
       } catch (const Error& error) {
         if (options_.stop.stop_requested()) throw Interrupted("run.stopped", "the run was stopped before its first table");
         const bool of_this_table = error.kind() == ErrorKind::postgres || error.kind() == ErrorKind::locked;
         if (!of_this_table || error.connection_lost()) throw;
         checks_[i].reset();
-        report.tables[i].fail(error);
+        report.tables[i].fail(error, options_.stop);
         tell_not_begun(i, report.tables[i]);
       }
     }
@@ -165,7 +175,7 @@ class Run {
   // Rows that an unfinished run has added are not added again: this run carries that one on.
   void skip_landed(size_t index, PostgresConnection& connection, TableReport& report) {
     const auto landed =
-        landed_export(connection, postgres_.config(), tables_[index], record_->begun_exports(tables_[index]), options_.stop);
+        landed_export(connection, target_->settings(), tables_[index], record_->begun_exports(tables_[index]), options_.stop);
     if (!landed) return;
     checks_[index].reset();
     report.reason = fmt::format(
@@ -176,8 +186,7 @@ class Run {
 
   void tell_not_begun(size_t index, const TableReport& report) {
     if (options_.observer == nullptr) return;
-    const TableProgress progress;
-    options_.observer->table_started(index, tables_[index], progress);
+    options_.observer->table_started(index, tables_[index], std::make_shared<TableProgress>());
     options_.observer->table_finished(index, report);
   }
 
@@ -212,7 +221,9 @@ class Run {
       if (!checks_[i]) continue;
       wait_until_started(i);
       import_one(i, report.tables[i]);
-      if (report.tables[i].error && ends_the_run(*report.tables[i].error)) halt();
+      if (runs_[i] == nullptr) continue;
+      end_.table_ended(report.tables[i]);
+      if (end_.reached()) halt();
     }
   }
 
@@ -233,7 +244,8 @@ class Run {
         export_one(index, run);
       } catch (const Error& error) {
         run.queue.fail(std::current_exception());
-        if (ends_the_run(ReportError::from(error))) halt();
+        // The importer will tell; no further table is begun meanwhile.
+        if (error.kind() == ErrorKind::authentication || error.kind() == ErrorKind::interrupted) halt();
       } catch (...) {
         run.queue.fail(std::current_exception());
       }
@@ -244,7 +256,7 @@ class Run {
     const TableConfig& table = tables_[index];
     SnowflakeDataExtractor extractor(snowflake_);
     Extraction extraction = extractor.extract_table_chunks(table, {options_.export_, options_.password, options_.budget,
-                                                                   &run.progress, *checks_[index], options_.stop, options_.wait});
+                                                                   run.progress, *checks_[index], options_.stop, options_.wait});
     record_->begin_export(table, extraction.export_id());  // before the loader can commit any of its rows
     run.queue.set_export(extraction.export_id(), extraction.lock());
     while (const auto part = extraction.next()) run.queue.push({extraction.directory() / part->file, extraction.salt(), nullptr});
@@ -261,7 +273,7 @@ class Run {
     if (options_.observer != nullptr) options_.observer->table_started(index, table, run.progress);
     catching(
         [&] {
-          report = import_parts(run.queue, table, options_.password, postgres_, options_, &run.progress);
+          report = import_parts(run.queue, table, options_.password, postgres_, options_, run.progress.get());
           report.bytes = run.bytes;
           report.parts = run.parts;
         },
@@ -271,7 +283,7 @@ class Run {
     if (options_.observer != nullptr) options_.observer->table_finished(index, report);
   }
 
-  static void fail_table(const TableConfig& table, TableReport& report, TableRun& run, const Error& error) {
+  void fail_table(const TableConfig& table, TableReport& report, TableRun& run, const Error& error) const {
     if (error.kind() == ErrorKind::commit_in_doubt && table.mode == LoadMode::append) {
       report.fail(
           CommitInDoubt(error.code(), error.message(),
@@ -279,15 +291,13 @@ class Run {
                          .hint = "the next run asks the table's ledger: it skips the table if the rows were kept, and adds "
                                  "them if not",
                          .sqlstate = error.sqlstate(),
-                         .connection_lost = true}));
+                         .connection_lost = true}),
+          options_.stop);
       return;
     }
     const std::exception_ptr cause = error.kind() == ErrorKind::file ? run.queue.cause_of_missing_part() : nullptr;
-    if (!cause) {
-      report.fail(error);
-      return;
-    }
-    catching([&] { std::rethrow_exception(cause); }, [&](const Error& first) { report.fail(first); });
+    if (!cause) return report.fail(error, options_.stop);
+    catching([&] { std::rethrow_exception(cause); }, [&](const Error& first) { report.fail(first, options_.stop); });
   }
 
   void wait_until_started(size_t index) {
@@ -303,14 +313,16 @@ class Run {
 
   const std::vector<TableConfig>& tables_;
   const std::vector<TableConfig>& configured_;
-  SnowflakeConnectionManager& snowflake_;
-  PostgresConnectionManager& postgres_;
+  const std::shared_ptr<SnowflakeConnectionManager> snowflake_;
+  const std::shared_ptr<PostgresConnectionManager> postgres_;
+  const std::shared_ptr<TargetSession> target_;
   const RunOptions& options_;
   std::mutex mutex_;
   std::condition_variable started_;
   std::optional<RunRecord> record_;
   std::vector<std::optional<TargetCheck>> checks_;  // empty where the target was refused or has the rows already
   std::vector<std::unique_ptr<TableRun>> runs_;
+  EndOfRun end_;
   size_t next_ = 0;
   bool halted_ = false;
 };
@@ -318,7 +330,8 @@ class Run {
 }  // namespace
 
 RunReport run_data(const std::vector<TableConfig>& tables, const std::vector<TableConfig>& configured,
-                   SnowflakeConnectionManager& snowflake, PostgresConnectionManager& postgres, const RunOptions& options) {
+                   const std::shared_ptr<SnowflakeConnectionManager>& snowflake,
+                   const std::shared_ptr<PostgresConnectionManager>& postgres, const RunOptions& options) {
   RunOptions shared = options;
   if (shared.load_connections == 0) shared.load_connections = default_load_connections(PartsAre::in_the_making);
   if (!shared.budget) shared.budget = make_budget(options.export_);

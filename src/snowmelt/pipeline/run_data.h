@@ -11,6 +11,7 @@ namespace snowmelt {
 // unfinished run of this export directory has committed is skipped (run_record.h). `configured`: all tables there are, of
 // which `tables` may be some.
 RunReport run_data(const std::vector<TableConfig>& tables, const std::vector<TableConfig>& configured,
-                   SnowflakeConnectionManager& snowflake, PostgresConnectionManager& postgres, const RunOptions& options);
+                   const std::shared_ptr<SnowflakeConnectionManager>& snowflake,
+                   const std::shared_ptr<PostgresConnectionManager>& postgres, const RunOptions& options);
 
 }  // namespace snowmelt

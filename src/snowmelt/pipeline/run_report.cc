@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "snowmelt/log.h"
+
 namespace snowmelt {
 namespace {
 
@@ -26,8 +28,18 @@ std::string_view to_string(RunStatus status) noexcept {
   return "failed";
 }
 
-ReportError ReportError::from(const Error& error) {
-  return {error.exit_code(), std::string(to_string(error.kind())), error.code(), error.what()};
+ReportError ReportError::from(const Error& error, const std::stop_token& stop) {
+  const bool told = error.kind() == ErrorKind::commit_in_doubt || error.kind() == ErrorKind::interrupted;
+  if (stop.stop_requested() && !told) {
+    log(LogLevel::debug, "while stopping: {}", error.what());
+    return from(Interrupted("run.stopped", "the run was stopped; nothing of this stays", {.where = error.where()}));
+  }
+  return {error.exit_code(), std::string(to_string(error.kind())), error.code(), error.what(), error.message(), error.hint()};
+}
+
+void TableReport::fail(const Error& cause, const std::stop_token& stop) {
+  error = ReportError::from(cause, stop);
+  status = error->exit_code == static_cast<int>(ErrorKind::interrupted) ? RunStatus::interrupted : RunStatus::failed;
 }
 
 void TableReport::note_policies(const TableProgress* progress) {
@@ -38,11 +50,6 @@ void TableReport::note_policies(const TableProgress* progress) {
                                    std::pair<const char*, int64_t>{"on_subsecond", counts.on_subsecond}}) {
     if (count > 0) policies[key] = count;
   }
-}
-
-void TableReport::fail(const Error& cause) {
-  status = cause.kind() == ErrorKind::interrupted ? RunStatus::interrupted : RunStatus::failed;
-  error = ReportError::from(cause);
 }
 
 int RunReport::exit_code() const {
@@ -84,6 +91,7 @@ std::string RunReport::to_json() const {
   }
   report["seconds"] = seconds;
   if (error) report["error"] = to_json_value(*error);
+  if (!go_on.empty()) report["go_on"] = go_on;
   return report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 

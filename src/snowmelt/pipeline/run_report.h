@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,9 +21,13 @@ struct ReportError {
   int exit_code = 0;
   std::string kind;
   std::string code;
-  std::string message;  // the whole text, place and remedy included
+  std::string message;   // the whole text, place and remedy included
+  std::string sentence;  // what happened, without place and remedy: equal in equal failures
+  std::string hint;
 
-  static ReportError from(const Error& error);
+  // Whatever fails once the run is stopped fails because of that and is "interrupted". Only a COMMIT in doubt stays one, since
+  // it may have kept something.
+  static ReportError from(const Error& error, const std::stop_token& stop = {});
 };
 
 struct TableReport {
@@ -38,8 +43,8 @@ struct TableReport {
   std::optional<ReportError> error;
 
   void note_policies(const TableProgress* progress);
+  void fail(const Error& error, const std::stop_token& stop = {});  // sets status and error
   bool is_done() const { return status == RunStatus::ok || (status == RunStatus::skipped && !reason.empty()); }
-  void fail(const Error& error);  // sets status and error; Interrupted is "interrupted"
 };
 
 struct RunReport {
@@ -48,7 +53,8 @@ struct RunReport {
   int64_t logins = 0;
   std::vector<TableReport> tables;
   double seconds = 0;
-  std::optional<ReportError> error;  // what stopped the run before its tables: configuration, login, no server
+  std::optional<ReportError> error;  // what stopped the run before its (other) tables: configuration, login, no server
+  std::string go_on;                 // the command that does the rest, where the run was stopped; empty: not known
 
   // The first failure's; 0 when all is done.
   int exit_code() const;

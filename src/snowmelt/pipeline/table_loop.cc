@@ -1,5 +1,7 @@
 #include "snowmelt/pipeline/table_loop.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <system_error>
@@ -9,9 +11,40 @@
 
 namespace snowmelt {
 
-bool ends_the_run(const ReportError& error) {
-  return error.exit_code == static_cast<int>(ErrorKind::authentication) ||
-         error.exit_code == static_cast<int>(ErrorKind::interrupted);
+namespace {
+
+constexpr int kUnreachableMax = 3;  // tables in a row: one may have had bad luck
+
+bool is(const ReportError& error, ErrorKind kind) { return error.exit_code == static_cast<int>(kind); }
+
+}  // namespace
+
+void EndOfRun::table_ended(const TableReport& report) {
+  const std::lock_guard lock(mutex_);
+  if (!report.error) {
+    unreachable_in_a_row_ = 0;
+  } else if (is(*report.error, ErrorKind::authentication) || is(*report.error, ErrorKind::interrupted)) {
+    hopeless_ = true;
+  } else if (is(*report.error, ErrorKind::connection)) {
+    ++unreachable_in_a_row_;
+  }
+}
+
+bool EndOfRun::reached() const {
+  const std::lock_guard lock(mutex_);
+  return hopeless_ || unreachable_in_a_row_ >= kUnreachableMax;
+}
+
+std::optional<ReportError> EndOfRun::unreachable(const std::vector<TableReport>& tables) const {
+  const std::lock_guard lock(mutex_);
+  const auto not_tried = std::count_if(tables.begin(), tables.end(), [](const TableReport& table) {
+    return table.status == RunStatus::skipped && table.reason.empty();
+  });
+  if (hopeless_ || unreachable_in_a_row_ < kUnreachableMax || not_tried == 0) return std::nullopt;
+  return ReportError::from(ConnectionError(kUnreachable,
+                                           fmt::format("{} tables in a row could not reach a server: {} more {} not tried",
+                                                       unreachable_in_a_row_, not_tried, not_tried == 1 ? "was" : "were"),
+                                           {.hint = "run again when the server can be reached"}));
 }
 
 RunReport empty_report(const std::vector<TableConfig>& tables, bool with_targets) {
@@ -24,26 +57,26 @@ RunReport empty_report(const std::vector<TableConfig>& tables, bool with_targets
 }
 
 void run_one_table(TableReport& report, size_t index, const TableConfig& table, const RunOptions& options,
-                   const std::function<TableReport(const TableConfig&, TableProgress&)>& body) {
+                   const TableBody& body) {
   const Stopwatch watch;
-  TableProgress progress;
+  const auto progress = std::make_shared<TableProgress>();
   if (options.observer != nullptr) options.observer->table_started(index, table, progress);
-  catching([&] { report = body(table, progress); }, [&](const Error& error) { report.fail(error); });
+  catching([&] { report = body(table, progress); }, [&](const Error& error) { report.fail(error, options.stop); });
   report.seconds = watch.seconds();
   if (options.observer != nullptr) options.observer->table_finished(index, report);
 }
 
 RunReport for_each_table(const std::vector<TableConfig>& tables, const RunOptions& options, int jobs,
-                         const std::function<void()>& connect,
-                         const std::function<TableReport(const TableConfig&, TableProgress&)>& body) {
+                         const std::function<void()>& connect, const TableBody& body) {
   const Stopwatch watch;
   RunReport report = empty_report(tables, true);
-  catching(connect, [&](const Error& error) { report.error = ReportError::from(error); });
+  catching(connect, [&](const Error& error) { report.error = ReportError::from(error, options.stop); });
   std::atomic<size_t> next{report.error ? tables.size() : 0};
+  EndOfRun end;
   const auto work = [&] {
-    for (size_t i = next++; i < tables.size(); i = next++) {
+    for (size_t i = next++; i < tables.size() && !end.reached(); i = next++) {
       run_one_table(report.tables[i], i, tables[i], options, body);
-      if (report.tables[i].error && ends_the_run(*report.tables[i].error)) next = tables.size();
+      end.table_ended(report.tables[i]);
     }
   };
   {
@@ -55,6 +88,7 @@ RunReport for_each_table(const std::vector<TableConfig>& tables, const RunOption
     }
     work();
   }
+  if (!report.error) report.error = end.unreachable(report.tables);
   report.seconds = watch.seconds();
   report.conclude();
   return report;
