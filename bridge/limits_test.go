@@ -1,13 +1,16 @@
 package main
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestAnAnswerWithoutEndIsNotReadToTheEnd(t *testing.T) {
@@ -27,6 +30,41 @@ func TestAnAnswerWithoutEndIsNotReadToTheEnd(t *testing.T) {
 	}
 	f.login = func(map[string]any) string { return long + granted(`"idTokenValidityInSeconds":0`) }
 	if a = openSession(t, f, nil); a.Error == nil || a.Error.Kind != kindConnection || !strings.Contains(a.Error.Message, "does not end") {
+		t.Fatalf("%+v", a.Error)
+	}
+}
+
+func TestAnAnswerThatTricklesEnds(t *testing.T) {
+	defer func(limit time.Duration) { answerTimeMax = limit }(answerTimeMax)
+	answerTimeMax = 100 * time.Millisecond
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			_, _ = w.Write([]byte(" "))
+			w.(http.Flusher).Flush()
+			time.Sleep(5 * time.Millisecond)
+		}
+	}))
+	defer server.Close()
+	request, _ := http.NewRequest(http.MethodGet, server.URL, nil)
+	answer, err := guard{http.DefaultTransport}.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	_, err = io.ReadAll(answer.Body)
+	if f := bodyFailure(err); f == nil || f.Kind != kindConnection || f.Reason != "answer_too_slow" {
+		t.Fatalf("%v: %+v", err, f)
+	}
+}
+
+func TestAServerThatIsGoneIsNotTriedForLong(t *testing.T) {
+	defer func(limit time.Duration) { unreachablePatience = limit }(unreachablePatience)
+	unreachablePatience = 50 * time.Millisecond
+	f := newFakeServer(t)
+	session := mustOpen(t, f)
+	f.Close()
+	a := run(t, session, "select 1")
+	if a.Error == nil || a.Error.Kind != kindConnection || a.Error.Reason != "unreachable" || a.Error.ConnectionLost {
 		t.Fatalf("%+v", a.Error)
 	}
 }

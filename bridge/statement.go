@@ -25,7 +25,7 @@ type statement struct {
 
 // How long a server that cannot be reached is tried; the driver alone would for half a minute, at each statement. A server that
 // restarts, or a network that comes back, is met within this.
-const unreachablePatience = 12 * time.Second
+var unreachablePatience = 12 * time.Second
 
 // unreached notes an attempt without any answer; when they go on for too long the statement ends with the first one's reason.
 func (st *statement) unreached(err error) {

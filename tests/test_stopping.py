@@ -106,20 +106,37 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+OPTIONS = ("--no-inline", "--chunk-rows", ROWS // CHUNKS)
+
+
+@pytest.fixture(scope="module")
+def untouched(data: Path) -> Iterator[Sandbox]:
+    """For waits on PostgreSQL: nothing happens to this one."""
+    with Sandbox("--data", data, *OPTIONS) as sandbox:
+        yield sandbox
+
+
 @pytest.fixture
-def stage(data: Path, project: Project, postgres: PrivatePostgres, database: psycopg.Connection) -> Iterator[Stage]:
+def sandbox(data: Path, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    name = request.node.callspec.params.get("name") if hasattr(request.node, "callspec") else None
+    if name is not None and WAITS[name].side == "postgres":
+        yield request.getfixturevalue("untouched")
+        return
+    with Sandbox("--data", data, *OPTIONS) as own:
+        yield own
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(own.pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def stage(sandbox: Sandbox, project: Project, postgres: PrivatePostgres, database: psycopg.Connection) -> Iterator[Stage]:
     database.execute("create table t (id bigint)")
     database.cursor().executemany("insert into t values (%s)", BEFORE)
-    with (
-        Sandbox("--data", data, "--no-inline", "--chunk-rows", ROWS // CHUNKS) as sandbox,
-        Link(f"{postgres.socket_directory}/.s.PGSQL.5432") as link,
-    ):
+    with Link(f"{postgres.socket_directory}/.s.PGSQL.5432") as link:
         stage = Stage(project, sandbox, link, database, postgres.uri)
         yield stage
         for connection in stage.held:
             connection.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(sandbox.pid, signal.SIGCONT)
     end_backends(database)
 
 

@@ -61,24 +61,6 @@ def test_snowflake_dies_in_a_run_of_300_tables(
     assert report["go_on"].endswith(f"snowmelt {command} --json --jobs {jobs}")
 
 
-def test_one_unreachable_table_stops_no_other(
-    data: Path, project: Project, postgres: PrivatePostgres, database: psycopg.Connection
-) -> None:
-    """Two tables in a row are bad luck; the third one's success says that the server is there."""
-    with Sandbox("--data", data, "--no-inline") as sandbox:
-        sandbox.fault("chunk", "status", code=503, times=16)  # what two tables try
-        project.configure(
-            snowflake=sandbox.connection_keys,
-            postgres=postgres.uri,
-            tables=[{"source": f"D.PUBLIC.T{number:03}", "target": f"public.t{number:03}"} for number in range(4)],
-        )
-        outcome = project.run("run", "--json", "--jobs", "2")
-    assert outcome.code == 4
-    assert [table["status"] for table in outcome.report["tables"]] == ["failed", "failed", "ok", "ok"]
-    assert outcome.stderr.count("error:") == 1, "equal errors are told once"
-    assert "2 tables (D.PUBLIC.T000, D.PUBLIC.T001): chunk.unreachable" in outcome.stderr
-
-
 @pytest.mark.parametrize("command", [("run",), ("export",), ("login",)], ids=lambda words: words[0])
 def test_where_nobody_can_answer_a_login(
     command: tuple[str, ...], data: Path, project: Project, postgres: PrivatePostgres

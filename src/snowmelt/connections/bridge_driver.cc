@@ -77,6 +77,7 @@ std::string hint_for(int number, const std::string& reason, const std::string& k
   if (reason == "unreachable") return "check account (or host and port), the network, and proxy_host where there is a proxy";
   if (reason == "insecure") return "check account and host, and what stands between: the answer led to an address without TLS";
   if (reason == "bad_sso_url" || reason == "answer_too_large") return "check account and host; this is no answer of Snowflake's";
+  if (reason == "answer_too_slow") return "check the network and what stands between, and run again";
   if (reason == "login_refused") return "check account, user and authenticator";
   if (reason == "person_needed") return "run snowmelt login at a terminal, then the same command again";
   if (reason == "browser_failed") {

@@ -144,7 +144,9 @@ class Run {
     if (!report.error) {
       catching([&] { run_tables(report); }, [&](const Error& error) { report.error = ReportError::from(error, options_.stop); });
       finish_record(report);
-      if (!report.error) report.error = end_.unreachable(report.tables);
+      for (const EndOfRun* end : {&exports_end_, &end_}) {
+        if (!report.error) report.error = end->unreachable(report.tables);
+      }
     }
     report.logins = snowflake_->logins();
     report.seconds = watch.seconds();
@@ -222,7 +224,7 @@ class Run {
       wait_until_started(i);
       import_one(i, report.tables[i]);
       if (runs_[i] == nullptr) continue;
-      end_.table_ended(report.tables[i]);
+      end_.table_ended(report.tables[i].error);
       if (end_.reached()) halt();
     }
   }
@@ -242,13 +244,14 @@ class Run {
       TableRun& run = *runs_[index];
       try {
         export_one(index, run);
+        exports_end_.table_ended(std::nullopt);
       } catch (const Error& error) {
         run.queue.fail(std::current_exception());
-        // The importer will tell; no further table is begun meanwhile.
-        if (error.kind() == ErrorKind::authentication || error.kind() == ErrorKind::interrupted) halt();
+        exports_end_.table_ended(ReportError::from(error, options_.stop));
       } catch (...) {
         run.queue.fail(std::current_exception());
       }
+      if (exports_end_.reached()) halt();  // the importer tells; no further table is begun meanwhile
     }
   }
 
@@ -322,6 +325,8 @@ class Run {
   std::optional<RunRecord> record_;
   std::vector<std::optional<TargetCheck>> checks_;  // empty where the target was refused or has the rows already
   std::vector<std::unique_ptr<TableRun>> runs_;
+  // Exports run ahead of imports, and a success of one says nothing of the other's server.
+  EndOfRun exports_end_;
   EndOfRun end_;
   size_t next_ = 0;
   bool halted_ = false;

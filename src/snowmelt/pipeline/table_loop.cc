@@ -19,13 +19,13 @@ bool is(const ReportError& error, ErrorKind kind) { return error.exit_code == st
 
 }  // namespace
 
-void EndOfRun::table_ended(const TableReport& report) {
+void EndOfRun::table_ended(const std::optional<ReportError>& error) {
   const std::lock_guard lock(mutex_);
-  if (!report.error) {
+  if (!error) {
     unreachable_in_a_row_ = 0;
-  } else if (is(*report.error, ErrorKind::authentication) || is(*report.error, ErrorKind::interrupted)) {
+  } else if (is(*error, ErrorKind::authentication) || is(*error, ErrorKind::interrupted)) {
     hopeless_ = true;
-  } else if (is(*report.error, ErrorKind::connection)) {
+  } else if (is(*error, ErrorKind::connection)) {
     ++unreachable_in_a_row_;
   }
 }
@@ -76,7 +76,7 @@ RunReport for_each_table(const std::vector<TableConfig>& tables, const RunOption
   const auto work = [&] {
     for (size_t i = next++; i < tables.size() && !end.reached(); i = next++) {
       run_one_table(report.tables[i], i, tables[i], options, body);
-      end.table_ended(report.tables[i]);
+      end.table_ended(report.tables[i].error);
     }
   };
   {

@@ -40,7 +40,7 @@ void catching(Body&& body, Failed&& failed) {
 // trying could lock an account. So do three tables that could not reach a server, with no success between them. Any thread.
 class EndOfRun {
  public:
-  void table_ended(const TableReport& report);
+  void table_ended(const std::optional<ReportError>& error);  // nullopt: a success
   bool reached() const;
   // What the report says of the tables that were not tried; nullopt where it was not for want of a server.
   std::optional<ReportError> unreachable(const std::vector<TableReport>& tables) const;
