@@ -67,6 +67,20 @@ TEST_F(ChunkDownloaderTest, gives_up_by_the_policy_without_showing_the_url) {
   EXPECT_EQ(server.requests(), 3);
 }
 
+TEST_F(ChunkDownloaderTest, a_chunk_that_takes_too_long_in_all_is_given_up) {
+  TestChunkServer server([](const std::string&, const std::string&) { return TestAnswer{.body = gzip("hello"), .delay_ms = 400}; });
+  HttpOptions options;
+  options.time_max = std::chrono::milliseconds(150);
+  ChunkDownloader downloader(options, {.attempts_max = 1'000, .pause_first_ms = 1, .pause_max_ms = 1}, {});
+  try {
+    downloader.fetch(chunk(server.url("a")), {});
+    FAIL();
+  } catch (const ConnectionError& error) {
+    EXPECT_EQ(error.code(), "chunk.too_slow");
+    EXPECT_NE(error.hint().find("chunk_time_max"), std::string::npos);
+  }
+}
+
 TEST_F(ChunkDownloaderTest, an_expired_url_is_not_tried_again) {
   for (const int status : {400, 401, 403, 404, 410}) {
     TestChunkServer server([&](const std::string&, const std::string&) { return TestAnswer{.status = status}; });
