@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export CCACHE_MAXSIZE ?= 5G
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: setup setup-test configure build demo test test-more test-pairs test-unit test-asan test-tsan test-bare fuzz test-go test-python lint format bench bench-connections bench-encoder bench-growth fidelity docs lock clean
+.PHONY: setup setup-test configure build demo test test-more test-pairs test-matrix test-unit test-asan test-tsan test-bare fuzz test-go test-python lint format bench bench-connections bench-encoder bench-growth fidelity docs lock clean
 
 setup:
 	@tools/setup
@@ -45,8 +45,12 @@ test-tsan: build
 	@TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" \
 	  $(VENV)/bin/python -m snowmelt_sandbox.postgres -- ctest --preset tsan -R '$(TSAN_PATTERN)'
 
+# Every wait x every signal x every state of the far side.
+test-matrix: setup-test build
+	@SNOWMELT_MATRIX=all $(VENV)/bin/python -m pytest tests/test_stopping.py
+
 # What takes longer than `make test` may (25 minutes with warm caches).
-test-more: test-asan test-pairs test-bare fuzz
+test-more: test-asan test-pairs test-matrix test-bare fuzz
 
 # Hostile bytes against every reader of ours, MINUTES in all; a finding fails.
 MINUTES ?= 20

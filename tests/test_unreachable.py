@@ -27,8 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("jobs", [1, 4])
-@pytest.mark.parametrize("command", ["run", "export"])
+@pytest.mark.parametrize(("command", "jobs"), [("run", 1), ("run", 4), ("export", 2)])
 def test_snowflake_dies_in_a_run_of_300_tables(
     command: str, jobs: int, data: Path, project: Project, postgres: PrivatePostgres, database: psycopg.Connection
 ) -> None:

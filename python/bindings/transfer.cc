@@ -28,7 +28,9 @@ namespace {
 using Path = std::filesystem::path;
 using Password = std::optional<std::string>;
 
-std::optional<Secret> secret(const Password& password) { return password ? std::optional(Secret(*password)) : std::nullopt; }
+std::optional<FilePassword> secret(const Password& password) {
+  return password ? std::optional(Secret(*password)) : std::nullopt;
+}
 
 TableConfig table_of(const Keys& given) { return with_keys(TableConfig{}, given); }
 

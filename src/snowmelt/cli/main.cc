@@ -193,7 +193,7 @@ class Command {
   }
 
   // Of the Parquet files (design D9). Never an argument: ps shows those.
-  static std::optional<Secret> file_password() {
+  static std::optional<FilePassword> file_password() {
     const char* password = std::getenv("SNOWMELT_PASSWORD");
     if (password == nullptr || *password == '\0') return std::nullopt;
     return Secret(password);

@@ -68,7 +68,8 @@ TEST_F(ChunkDownloaderTest, gives_up_by_the_policy_without_showing_the_url) {
 }
 
 TEST_F(ChunkDownloaderTest, a_chunk_that_takes_too_long_in_all_is_given_up) {
-  TestChunkServer server([](const std::string&, const std::string&) { return TestAnswer{.body = gzip("hello"), .delay_ms = 400}; });
+  TestChunkServer server(
+      [](const std::string&, const std::string&) { return TestAnswer{.body = gzip("hello"), .delay_ms = 400}; });
   HttpOptions options;
   options.time_max = std::chrono::milliseconds(150);
   ChunkDownloader downloader(options, {.attempts_max = 1'000, .pause_first_ms = 1, .pause_max_ms = 1}, {});

@@ -138,7 +138,7 @@ Extraction SnowflakeDataExtractor::extract_table_chunks(const TableConfig& table
   job.progress = options.progress;
   job.stop = options.stop;
   job.writer.compression_level = options.compression_level;
-  if (options.password) job.writer.key = derive_encryption_key(*options.password, random_salt_hex());
+  if (options.password) job.writer.key = options.password->key(random_salt_hex());
 
   try {
     if (!table.query.empty()) check_query(*session_, statement, options.stop);

@@ -35,8 +35,8 @@ struct TableSize {
 using ColumnCheck = std::function<void(const arrow::Schema& schema, const std::vector<SourceColumn>& columns)>;
 
 struct ExtractOptions : ExportConfig {
-  std::optional<Secret> password = {};      // encrypts the parts
-  std::shared_ptr<WorkBudget> budget = {};  // shared by the tables of a run; null: one of this table's own
+  std::optional<FilePassword> password = {};  // encrypts the parts
+  std::shared_ptr<WorkBudget> budget = {};    // shared by the tables of a run; null: one of this table's own
   std::shared_ptr<TableProgress> progress = {};
   ColumnCheck check_columns = {};  // called once, before the first chunk
   std::stop_token stop = {};

@@ -170,7 +170,7 @@ class ExtractorTest : public testing::Test {
   }
 
   // All rows in the parts, as "n:text".
-  std::multiset<std::string> rows_read(const std::optional<Secret>& password = std::nullopt) const {
+  std::multiset<std::string> rows_read(const std::optional<FilePassword>& password = std::nullopt) const {
     std::multiset<std::string> rows;
     const Manifest manifest = read_manifest(table_directory(), password);
     for (const PartInfo& part : manifest.parts) {

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 class ExportSource final : public PartSource {
  public:
   // A directory without a manifest is nobody's to lock: read_manifest() says what it is.
-  ExportSource(fs::path directory, const std::optional<Secret>& password, const LockWait& wait)
+  ExportSource(fs::path directory, const std::optional<FilePassword>& password, const LockWait& wait)
       : directory_(std::move(directory)),
         lock_(fs::exists(directory_ / kManifestName) ? DirectoryLock::shared(directory_, wait) : nullptr),
         manifest_(read_manifest(directory_, password)) {}
@@ -46,7 +46,7 @@ class FilesSource final : public PartSource {
     if (next_ == files_.size()) return std::nullopt;
     return Part{files_[next_++], {}, nullptr};
   }
-  std::shared_ptr<arrow::Schema> merged_schema(const std::optional<Secret>& password) const override;
+  std::shared_ptr<arrow::Schema> merged_schema(const std::optional<FilePassword>& password) const override;
 
  private:
   std::vector<fs::path> files_;
@@ -94,7 +94,7 @@ std::string differences(const arrow::Schema& first, const arrow::Schema& merged)
   return text;
 }
 
-std::shared_ptr<arrow::Schema> FilesSource::merged_schema(const std::optional<Secret>& password) const {
+std::shared_ptr<arrow::Schema> FilesSource::merged_schema(const std::optional<FilePassword>& password) const {
   std::shared_ptr<arrow::Schema> first, merged;
   bool differ = false;
   for (size_t i = 0; files_.size() > 1 && i < files_.size(); ++i) {
@@ -133,13 +133,14 @@ std::vector<fs::path> parquet_files(const fs::path& directory) {
 
 }  // namespace
 
-std::shared_ptr<arrow::Schema> PartSource::merged_schema(const std::optional<Secret>&) const { return nullptr; }
+std::shared_ptr<arrow::Schema> PartSource::merged_schema(const std::optional<FilePassword>&) const { return nullptr; }
 
-std::unique_ptr<PartSource> open_part_source(const fs::path& path, const std::optional<Secret>& password) {
+std::unique_ptr<PartSource> open_part_source(const fs::path& path, const std::optional<FilePassword>& password) {
   return open_part_source(path, password, LockWait{});
 }
 
-std::unique_ptr<PartSource> open_part_source(const fs::path& path, const std::optional<Secret>& password, const LockWait& wait) {
+std::unique_ptr<PartSource> open_part_source(const fs::path& path, const std::optional<FilePassword>& password,
+                                             const LockWait& wait) {
   try {
     if (!fs::is_directory(path))
       return std::make_unique<FilesSource>(std::vector{path});  // the reader says what is wrong with it

@@ -7,7 +7,7 @@
 namespace snowmelt {
 
 // As open_part_source() without `wait`, which does not wait: an export's directory is locked once no other run exports into it.
-std::unique_ptr<PartSource> open_part_source(const std::filesystem::path& path, const std::optional<Secret>& password,
+std::unique_ptr<PartSource> open_part_source(const std::filesystem::path& path, const std::optional<FilePassword>& password,
                                              const LockWait& wait);
 
 }  // namespace snowmelt

@@ -11,7 +11,7 @@
 #include "snowmelt/config.h"
 #include "snowmelt/connections/base_connection.h"
 #include "snowmelt/progress.h"
-#include "snowmelt/secret.h"
+#include "snowmelt/storage/encryption.h"
 #include "snowmelt/storage/manifest.h"
 
 namespace arrow {
@@ -25,8 +25,8 @@ class TargetSession;
 struct LoadOptions {
   LoadMode mode = LoadMode::create;
   ColumnRules rules;
-  std::optional<Secret> password;  // of encrypted parts
-  int64_t memory_limit = 0;        // bytes that reading may take, all connections together; 0: machine_limits.h
+  std::optional<FilePassword> password;  // of encrypted parts
+  int64_t memory_limit = 0;              // bytes that reading may take, all connections together; 0: machine_limits.h
   TableProgress* progress = nullptr;
   std::stop_token stop;
   // Several connections fill one table where that pays and the mode allows it: through a staging table, published by one
@@ -64,13 +64,13 @@ class PartSource {
   virtual std::optional<int64_t> rows_hint() const { return expected_rows(); }
   // One schema for all files, asked before the first part: the widest types where they differ, said in the log. Null: as the
   // first. Throws FileError naming the file whose columns do not go with the others'.
-  virtual std::shared_ptr<arrow::Schema> merged_schema(const std::optional<Secret>& password) const;
+  virtual std::shared_ptr<arrow::Schema> merged_schema(const std::optional<FilePassword>& password) const;
 };
 
 // A file, or a directory with a manifest (every part verified against it), or a directory of *.parquet files.
 // An export stays locked against another export until the source is destroyed. `password`: of an encrypted export.
 std::unique_ptr<PartSource> open_part_source(const std::filesystem::path& path,
-                                             const std::optional<Secret>& password = std::nullopt);
+                                             const std::optional<FilePassword>& password = std::nullopt);
 
 class PostgreSQLDataLoader {
  public:

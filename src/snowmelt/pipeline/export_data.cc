@@ -5,7 +5,7 @@
 
 namespace snowmelt {
 
-TableReport export_table(const TableConfig& table, const std::optional<Secret>& password,
+TableReport export_table(const TableConfig& table, const std::optional<FilePassword>& password,
                          const std::filesystem::path& export_base_dir, const std::shared_ptr<ConnectionManager>& conn_manager,
                          const RunOptions& options, const std::shared_ptr<TableProgress>& progress) {
   SnowflakeDataExtractor extractor(conn_manager);

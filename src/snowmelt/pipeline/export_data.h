@@ -12,7 +12,7 @@
 #include "snowmelt/extract/work_budget.h"
 #include "snowmelt/pipeline/run_report.h"
 #include "snowmelt/progress.h"
-#include "snowmelt/secret.h"
+#include "snowmelt/storage/encryption.h"
 
 namespace snowmelt {
 
@@ -25,10 +25,10 @@ class RunObserver {
 };
 
 struct RunOptions {
-  ExportConfig export_;            // directory, part size, threads
-  std::optional<Secret> password;  // of the Parquet files (D9), never a login
-  int jobs = 2;                    // tables exported at the same time; they share export_.threads
-  int load_connections = 1;        // connections that fill one table; 0: by the cores. A caller's manager means one.
+  ExportConfig export_;                  // directory, part size, threads
+  std::optional<FilePassword> password;  // of the Parquet files (D9), never a login
+  int jobs = 2;                          // tables exported at the same time; they share export_.threads
+  int load_connections = 1;              // connections that fill one table; 0: by the cores. A caller's manager means one.
   RunObserver* observer = nullptr;
   std::stop_token stop;
   std::chrono::milliseconds wait{0};   // for another run in the export directory
@@ -39,7 +39,7 @@ struct RunOptions {
 std::shared_ptr<WorkBudget> make_budget(const ExportConfig& settings);
 
 // Exports one table to <export_base_dir>/<source>/. Throws.
-TableReport export_table(const TableConfig& table, const std::optional<Secret>& password,
+TableReport export_table(const TableConfig& table, const std::optional<FilePassword>& password,
                          const std::filesystem::path& export_base_dir, const std::shared_ptr<ConnectionManager>& conn_manager,
                          const RunOptions& options = {}, const std::shared_ptr<TableProgress>& progress = {});
 

@@ -17,7 +17,7 @@ int default_load_connections(PartsAre parts) {
   return static_cast<int>(std::clamp(std::thread::hardware_concurrency() + waiting, 1u, kMost));
 }
 
-TableReport import_parts(PartSource& parts, const TableConfig& table, const std::optional<Secret>& password,
+TableReport import_parts(PartSource& parts, const TableConfig& table, const std::optional<FilePassword>& password,
                          const std::shared_ptr<ConnectionManager>& conn_manager, const RunOptions& options,
                          TableProgress* progress) {
   PostgreSQLDataLoader loader(conn_manager);
@@ -41,7 +41,7 @@ TableReport import_parts(PartSource& parts, const TableConfig& table, const std:
   return report;
 }
 
-TableReport import_table(const TableConfig& table, const std::optional<Secret>& password,
+TableReport import_table(const TableConfig& table, const std::optional<FilePassword>& password,
                          const std::filesystem::path& import_base_dir, const std::shared_ptr<ConnectionManager>& conn_manager,
                          const RunOptions& options, TableProgress* progress) {
   const std::filesystem::path directory = export_directory(import_base_dir, table.name);

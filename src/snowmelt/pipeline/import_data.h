@@ -14,12 +14,12 @@ enum class PartsAre { files, in_the_making };
 int default_load_connections(PartsAre parts);
 
 // Loads <import_base_dir>/<source>/ into the table's target, publishes and commits it. Throws; nothing of it stays then.
-TableReport import_table(const TableConfig& table, const std::optional<Secret>& password,
+TableReport import_table(const TableConfig& table, const std::optional<FilePassword>& password,
                          const std::filesystem::path& import_base_dir, const std::shared_ptr<ConnectionManager>& conn_manager,
                          const RunOptions& options = {}, TableProgress* progress = nullptr);
 
 // The same from parts that may still be in the making (snowmelt run).
-TableReport import_parts(PartSource& parts, const TableConfig& table, const std::optional<Secret>& password,
+TableReport import_parts(PartSource& parts, const TableConfig& table, const std::optional<FilePassword>& password,
                          const std::shared_ptr<ConnectionManager>& conn_manager, const RunOptions& options,
                          TableProgress* progress);
 

@@ -8,6 +8,7 @@
 #include <array>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "snowmelt/error.h"
 #include "snowmelt/storage/durable_file.h"
@@ -58,24 +59,27 @@ std::string expand(const std::string& key, std::string_view purpose) {
 
 }  // namespace
 
-EncryptionKey derive_encryption_key(const Secret& password, const std::string& salt_hex) {
-  // All parts of an export have one salt: without this, a table of 100 parts would take 9 s to open.
-  static std::mutex mutex;
-  static Secret last_password;
-  static EncryptionKey last_key;
-  std::lock_guard lock(mutex);
-  if (last_key.salt_hex == salt_hex && last_password == password && !last_key.bytes.empty()) return last_key;
+struct FilePassword::State {
+  const Secret password;
+  std::mutex mutex;
+  EncryptionKey last;
+};
+
+FilePassword::FilePassword(Secret password) : state_(new State{.password = std::move(password), .mutex = {}, .last = {}}) {}
+
+EncryptionKey FilePassword::key(const std::string& salt_hex) const {
+  const std::lock_guard lock(state_->mutex);
+  if (state_->last.salt_hex == salt_hex && !state_->last.bytes.empty()) return state_->last;
 
   const std::string salt = from_hex(salt_hex);
   std::string key(kKeyBytes, '\0');
-  const std::string& text = password.reveal();
+  const std::string& text = state_->password.reveal();
   if (EVP_PBE_scrypt(text.data(), text.size(), reinterpret_cast<const unsigned char*>(salt.data()), salt.size(), kScryptN,
                      kScryptR, kScryptP, kScryptMemoryMax, reinterpret_cast<unsigned char*>(key.data()), key.size()) != 1) {
     throw BugError("encryption.scrypt", "OpenSSL could not derive the key");
   }
-  last_password = password;
-  last_key = {std::move(key), salt_hex};
-  return last_key;
+  state_->last = {std::move(key), salt_hex};
+  return state_->last;
 }
 
 std::string manifest_mac(const EncryptionKey& key, std::string_view text) {

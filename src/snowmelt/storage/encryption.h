@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -20,8 +21,19 @@ struct EncryptionKey {
   std::string bytes;     // 32, never printed
   std::string salt_hex;  // 16 random bytes an export
 };
-// Throws FileError for what is no salt.
-EncryptionKey derive_encryption_key(const Secret& password, const std::string& salt_hex);
+
+// The password of an export's files. Copies share the key that was derived last: all parts of an export have one salt, and each
+// derivation takes 90 ms. It goes with the last copy. Any thread.
+class FilePassword {
+ public:
+  FilePassword(Secret password);  // NOLINT: where a password is wanted, a Secret is one
+  // Throws FileError for what is no salt.
+  EncryptionKey key(const std::string& salt_hex) const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
 std::string random_salt_hex();
 
 // HMAC-SHA256 in hex, under a key of its own: HKDF-SHA256(key, no salt, "snowmelt manifest").

@@ -156,7 +156,7 @@ void add_digest(Json& json, const EncryptionKey* key) {
 }
 
 // Nothing of a manifest that a password should vouch for is believed before this.
-void check_mac(const fs::path& file, Json json, const Manifest& manifest, const std::optional<Secret>& password) {
+void check_mac(const fs::path& file, Json json, const Manifest& manifest, const std::optional<FilePassword>& password) {
   if (!password) {
     throw FileError("manifest.encrypted", "the export is encrypted and no password was given",
                     {.where = file.string(), .hint = "give the password of the export"});
@@ -169,12 +169,12 @@ void check_mac(const fs::path& file, Json json, const Manifest& manifest, const 
   const Json scrypt{{"n", kScryptN}, {"r", kScryptR}, {"p", kScryptP}};
   if (json.value("scrypt", Json()) != scrypt) throw BadManifest{"its scrypt parameters are not those of snowmelt"};
   json.erase(kMacKey);
-  if (equal_in_constant_time(mac, manifest_mac(derive_encryption_key(*password, manifest.salt), canonical(json)))) return;
+  if (equal_in_constant_time(mac, manifest_mac(password->key(manifest.salt), canonical(json)))) return;
   throw FileError("manifest.wrong_password", "the manifest is not this password's: a wrong password, or the manifest was changed",
                   {.where = file.string(), .hint = "give the password of the export, or export the table again"});
 }
 
-void check_digest(const fs::path& file, Json json, const std::optional<Secret>& password) {
+void check_digest(const fs::path& file, Json json, const std::optional<FilePassword>& password) {
   if (password) {
     throw FileError(
         "manifest.not_encrypted", "a password was given, and the export is not encrypted: anybody may have made it",
@@ -229,7 +229,7 @@ std::optional<std::set<std::string>> parts_in_place(const fs::path& directory) {
 
 }  // namespace
 
-Manifest read_manifest(const fs::path& directory, const std::optional<Secret>& password) {
+Manifest read_manifest(const fs::path& directory, const std::optional<FilePassword>& password) {
   const fs::path file = directory / kManifestName;
   try {
     const auto text = read_text(file);

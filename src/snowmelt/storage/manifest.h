@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "snowmelt/file_permissions.h"
-#include "snowmelt/secret.h"
 #include "snowmelt/storage/encryption.h"
 #include "snowmelt/storage/input_file.h"
 #include "snowmelt/storage/source_type.h"
@@ -62,7 +61,7 @@ struct Manifest {
 // Throws FileError: missing ("no complete export in …"), unreadable, not ours, inconsistent sums, part names that leave the
 // directory, an encrypted export without its password or whose HMAC another one made, a plain export where a password is given.
 // VerificationError where its digest says that it was changed.
-Manifest read_manifest(const std::filesystem::path& directory, const std::optional<Secret>& password = std::nullopt);
+Manifest read_manifest(const std::filesystem::path& directory, const std::optional<FilePassword>& password = std::nullopt);
 
 // Everything that makes the export durable happens before the rename: when this throws, the manifest in place is the one of
 // before. A reader sees the old export or the new one. Afterwards parts of earlier exports are removed; what fails then is a

@@ -167,7 +167,7 @@ TEST(Manifest, a_password_vouches_for_all_of_it) {
   const TestDirectory directory;
   const fs::path file = directory.path() / kManifestName;
   const Secret password("pw");
-  const EncryptionKey key = derive_encryption_key(password, "000102030405060708090a0b0c0d0e0f");
+  const EncryptionKey key = FilePassword(password).key("000102030405060708090a0b0c0d0e0f");
   Manifest manifest = example();
   manifest.encrypted = true;
   manifest.salt = key.salt_hex;

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "snowmelt/file_permissions.h"
-#include "snowmelt/secret.h"
 #include "snowmelt/storage/encryption.h"
 #include "snowmelt/storage/input_file.h"
 #include "snowmelt/storage/manifest.h"
@@ -71,10 +70,10 @@ class ParquetPartReader {
   // Throws FileError naming the file: missing, cut short, not Parquet, encrypted without or with the wrong password, plain where
   // a password is given: who gives one wants to know that nobody else made the file. An empty `salt_hex` means the one that an
   // encrypted file carries itself.
-  ParquetPartReader(std::shared_ptr<const InputFile> file, const std::optional<Secret>& password, const std::string& salt_hex,
-                    const PartReaderOptions& options = {});
+  ParquetPartReader(std::shared_ptr<const InputFile> file, const std::optional<FilePassword>& password,
+                    const std::string& salt_hex, const PartReaderOptions& options = {});
   // Opens it; a link is followed.
-  ParquetPartReader(const std::filesystem::path& file, const std::optional<Secret>& password, const std::string& salt_hex,
+  ParquetPartReader(const std::filesystem::path& file, const std::optional<FilePassword>& password, const std::string& salt_hex,
                     const PartReaderOptions& options = {});
   ~ParquetPartReader();
 

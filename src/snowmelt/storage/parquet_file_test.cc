@@ -64,7 +64,8 @@ PartInfo write_example(const fs::path& directory, const PartWriterOptions& optio
   return writer.finish();
 }
 
-std::string read_code(const fs::path& file, const std::optional<Secret>& password = std::nullopt, const std::string& salt = "") {
+std::string read_code(const fs::path& file, const std::optional<FilePassword>& password = std::nullopt,
+                      const std::string& salt = "") {
   try {
     ParquetPartReader reader(file, password, salt);
     while (reader.next()) {
@@ -188,7 +189,7 @@ TEST(ParquetFile, encryption_needs_the_password) {
   const TestDirectory directory;
   const Secret password("correct horse");
   PartWriterOptions options;
-  options.key = derive_encryption_key(password, random_salt_hex());
+  options.key = FilePassword(password).key(random_salt_hex());
   const fs::path file = directory.path() / write_example(directory.path(), options).file;
 
   EXPECT_EQ(read_code(file), "parquet.encrypted");
@@ -213,7 +214,7 @@ TEST(ParquetFile, encryption_needs_the_password) {
 TEST(ParquetFile, scrypt_is_scrypt) {
   // python3 -c "import hashlib; print(hashlib.scrypt(b'pw', salt=bytes(range(16)), n=2**15, r=8, p=1, dklen=32,
   // maxmem=2**26).hex())"
-  const EncryptionKey key = derive_encryption_key(Secret("pw"), "000102030405060708090a0b0c0d0e0f");
+  const EncryptionKey key = FilePassword(Secret("pw")).key("000102030405060708090a0b0c0d0e0f");
   std::string hex;
   for (const char c : key.bytes) {
     static constexpr char digits[] = "0123456789abcdef";

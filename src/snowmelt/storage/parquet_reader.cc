@@ -114,13 +114,14 @@ bool check_magic(const fs::path& file, const InputFile& input) {
 // The salt that a file of ours carries as its footer key's metadata.
 class PasswordKeyRetriever : public parquet::DecryptionKeyRetriever {
  public:
-  PasswordKeyRetriever(Secret password, std::string salt_hex) : password_(std::move(password)), salt_hex_(std::move(salt_hex)) {}
+  PasswordKeyRetriever(FilePassword password, std::string salt_hex)
+      : password_(std::move(password)), salt_hex_(std::move(salt_hex)) {}
   arrow::util::SecureString GetKey(const std::string& key_metadata) override {
-    return arrow::util::SecureString(derive_encryption_key(password_, salt_hex_.empty() ? key_metadata : salt_hex_).bytes);
+    return arrow::util::SecureString(password_.key(salt_hex_.empty() ? key_metadata : salt_hex_).bytes);
   }
 
  private:
-  Secret password_;
+  FilePassword password_;
   std::string salt_hex_;
 };
 
@@ -309,7 +310,7 @@ struct ParquetPartReader::Impl {
     return std::move(result).ValueUnsafe();
   }
 
-  parquet::ReaderProperties reader_properties(const std::optional<Secret>& password, const std::string& salt_hex) const {
+  parquet::ReaderProperties reader_properties(const std::optional<FilePassword>& password, const std::string& salt_hex) const {
     parquet::ReaderProperties properties(pool.get());
     properties.enable_buffered_stream();
     properties.set_buffer_size(kReadBufferBytes);
@@ -324,8 +325,8 @@ struct ParquetPartReader::Impl {
     return properties;
   }
 
-  void open(const std::shared_ptr<const InputFile>& opened, const std::optional<Secret>& password, const std::string& salt_hex,
-            const PartReaderOptions& options) {
+  void open(const std::shared_ptr<const InputFile>& opened, const std::optional<FilePassword>& password,
+            const std::string& salt_hex, const PartReaderOptions& options) {
     input = std::make_shared<InputFileView>(opened);
     encrypted = check_magic(file, *opened);
     memory_limit = std::max(options.memory_limit > 0 ? options.memory_limit : default_memory_limit(), kMemoryLimitMin);
@@ -542,11 +543,11 @@ struct ParquetPartReader::Impl {
   }
 };
 
-ParquetPartReader::ParquetPartReader(const fs::path& file, const std::optional<Secret>& password, const std::string& salt_hex,
-                                     const PartReaderOptions& options)
+ParquetPartReader::ParquetPartReader(const fs::path& file, const std::optional<FilePassword>& password,
+                                     const std::string& salt_hex, const PartReaderOptions& options)
     : ParquetPartReader(InputFile::open(file, Links::follow), password, salt_hex, options) {}
 
-ParquetPartReader::ParquetPartReader(std::shared_ptr<const InputFile> opened, const std::optional<Secret>& password,
+ParquetPartReader::ParquetPartReader(std::shared_ptr<const InputFile> opened, const std::optional<FilePassword>& password,
                                      const std::string& salt_hex, const PartReaderOptions& options)
     : impl_(std::make_unique<Impl>()) {
   const fs::path& file = impl_->file = opened->path();
