@@ -8,6 +8,7 @@
 #include <functional>
 #include <thread>
 
+#include "snowmelt/connections/test_postgres.h"
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
 #include "snowmelt/test_events.h"
@@ -27,9 +28,9 @@ std::string code_of(const std::function<void()>& call) {
 class Postgres : public ::testing::Test {
  protected:
   void SetUp() override {
-    const char* server = std::getenv("SNOWMELT_TEST_POSTGRES");
-    if (server == nullptr) GTEST_SKIP() << "needs a server: SNOWMELT_TEST_POSTGRES names none";
-    config_.uri = Secret(server);
+    const auto server = test_postgres();
+    if (!server) GTEST_SKIP() << kNoTestServer;
+    config_ = *server;
     PostgresConfig autocommit = config_;
     autocommit.autocommit = true;
     observer_ = open_postgres(autocommit);

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "snowmelt/error.h"
-#include "snowmelt/load/type_map.h"
+#include "snowmelt/load/test_plan.h"
 #include "snowmelt/storage/test_directory.h"
 
 namespace snowmelt {
@@ -33,16 +33,7 @@ class EncoderThreadTest : public testing::Test {
     parts_.parts.push_back({directory_.path() / "a.parquet", {}});
     const PartSource::Part first = *parts_.next();
     feed_ = std::make_unique<PartFeed>(parts_, options_, first, open_part(first, options_), /*shared=*/false);
-    planner_ = [](const ParquetPartReader& reader, const std::string&) {
-      TargetColumn target;
-      target.name = "n";
-      target.type = "bigint";
-      target.type_oid = 20;
-      target.not_null = true;
-      BatchAdapter adapter(*reader.schema(), reader.source_columns(), {});
-      auto columns = map_columns(*adapter.schema(), adapter.source_columns(), {target}, "t");
-      return std::make_shared<const FilePlan>(FilePlan{std::move(adapter), std::move(columns)});
-    };
+    planner_ = [](const ParquetPartReader& reader, const std::string&) { return plan_of_one_bigint(reader); };
   }
   EncodeJob job() { return {.parts = *feed_, .plan = planner_, .policies = policies_, .options = options_}; }
 

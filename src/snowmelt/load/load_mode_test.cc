@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <functional>
 
+#include "snowmelt/connections/test_postgres.h"
 #include "snowmelt/error.h"
 
 namespace snowmelt {
@@ -13,10 +13,9 @@ namespace {
 class Modes : public ::testing::Test {
  protected:
   void SetUp() override {
-    const char* server = std::getenv("SNOWMELT_TEST_POSTGRES");
-    if (server == nullptr) GTEST_SKIP() << "needs a server: SNOWMELT_TEST_POSTGRES names none";
-    PostgresConfig config;
-    config.uri = Secret(server);
+    const auto server = test_postgres();
+    if (!server) GTEST_SKIP() << kNoTestServer;
+    PostgresConfig config = *server;
     connection_ = open_postgres(config);
     config.autocommit = true;
     observer_ = open_postgres(config);

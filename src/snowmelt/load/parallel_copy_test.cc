@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "snowmelt/error.h"
-#include "snowmelt/load/type_map.h"
+#include "snowmelt/load/test_plan.h"
 #include "snowmelt/storage/test_directory.h"
 
 namespace snowmelt {
@@ -97,14 +97,7 @@ class ParallelCopyTest : public testing::Test {
         while (!feed.dropped()) std::this_thread::yield();
         if (then_) then_();
       }
-      TargetColumn target;
-      target.name = "n";
-      target.type = "bigint";
-      target.type_oid = 20;
-      target.not_null = true;
-      BatchAdapter adapter(*reader.schema(), reader.source_columns(), {});
-      auto columns = map_columns(*adapter.schema(), adapter.source_columns(), {target}, "t");
-      return std::make_shared<const FilePlan>(FilePlan{std::move(adapter), std::move(columns)});
+      return plan_of_one_bigint(reader);
     };
     PolicyCounts policies;
     return copy_parts_in_parallel({connections_[0], connections_[1]}, "copy t from stdin",

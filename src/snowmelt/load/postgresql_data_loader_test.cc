@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "snowmelt/connections/postgres_connection.h"
+#include "snowmelt/connections/test_postgres.h"
 #include "snowmelt/error.h"
 #include "snowmelt/log.h"
 #include "snowmelt/storage/parquet_file.h"
@@ -22,9 +23,9 @@ namespace fs = std::filesystem;
 class Loader : public ::testing::Test {
  protected:
   void SetUp() override {
-    const char* server = std::getenv("SNOWMELT_TEST_POSTGRES");
-    if (server == nullptr) GTEST_SKIP() << "needs a server: SNOWMELT_TEST_POSTGRES names none";
-    config_.uri = Secret(server);
+    const auto server = test_postgres();
+    if (!server) GTEST_SKIP() << kNoTestServer;
+    config_ = *server;
     manager_ = std::make_shared<PostgresConnectionManager>(config_);
     ask("drop schema if exists load_test cascade");
     ask("create schema load_test");

@@ -3,10 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <memory>
 #include <string>
 
+#include "snowmelt/connections/test_postgres.h"
 #include "snowmelt/error.h"
 #include "snowmelt/load/staging_table.h"
 #include "snowmelt/log.h"
@@ -17,10 +17,9 @@ namespace {
 class Swap : public ::testing::Test {
  protected:
   void SetUp() override {
-    const char* server = std::getenv("SNOWMELT_TEST_POSTGRES");
-    if (server == nullptr) GTEST_SKIP() << "needs a server: SNOWMELT_TEST_POSTGRES names none";
-    PostgresConfig config;
-    config.uri = Secret(server);
+    const auto server = test_postgres();
+    if (!server) GTEST_SKIP() << kNoTestServer;
+    PostgresConfig config = *server;
     connection_ = open_postgres(config);
     side_ = open_postgres(config);
     config.autocommit = true;

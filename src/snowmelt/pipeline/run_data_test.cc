@@ -4,12 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 
+#include "snowmelt/connections/test_postgres.h"
 #include "snowmelt/error.h"
 #include "snowmelt/storage/test_directory.h"
 
@@ -50,10 +50,9 @@ StatementResult numbers(int rows) {
 class RunData : public testing::Test {
  protected:
   void SetUp() override {
-    const char* server = std::getenv("SNOWMELT_TEST_POSTGRES");
-    if (server == nullptr) GTEST_SKIP() << "needs a server: SNOWMELT_TEST_POSTGRES names none";
-    PostgresConfig config;
-    config.uri = Secret(server);
+    const auto server = test_postgres();
+    if (!server) GTEST_SKIP() << kNoTestServer;
+    PostgresConfig config = *server;
     postgres_ = std::make_shared<PostgresConnectionManager>(config);
     config.autocommit = true;
     observer_ = open_postgres(config);
