@@ -72,6 +72,7 @@ def measure(server: Sandbox, scratch: Path, way: str, tables: list[str], home: P
         "SNOWFLAKE_CLIENT_STORE_TEMPORARY_CREDENTIAL": str(keep).lower(),
         "HOME": str(home),
         "PATH": f"{scratch / 'bin'}:{environment['PATH']}",
+        "BROWSER": "xdg-open",  # somebody is there, though there is no terminal
     }
     before = server.stats()
     with tempfile.TemporaryDirectory(dir=scratch) as here:

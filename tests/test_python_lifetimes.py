@@ -110,6 +110,28 @@ def test_a_destructor_runs_no_export(configured: Path, sales: Sales, caplog: pyt
     assert not list(configured.rglob("*.parquet"))
 
 
+def test_an_extractor_that_goes_before_its_export_is_read(configured: Path, sales: Sales) -> None:
+    assert len(list(snowmelt.SnowflakeDataExtractor().extract_table_chunks(TABLE))) > 0
+    with snowmelt.SnowflakeConnectionManager() as manager:
+        chunks = snowmelt.SnowflakeDataExtractor(manager).extract_table_chunks(TABLE, part_size=1)
+    assert len(list(chunks)) > 1, "who has it reads it after the manager's end too"
+    assert json.loads((configured / "export" / TABLE / "manifest.json").read_text())["rows"] == ORDERS
+
+
+def test_the_programs_end_finishes_what_nobody_has_read(configured: Path, sales: Sales) -> None:
+    code = f"""
+import snowmelt
+extractor = snowmelt.SnowflakeDataExtractor()
+extractor.extract_table_chunks("{TABLE}")
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((configured / "export" / TABLE / "manifest.json").read_text())["rows"] == ORDERS
+    (configured / "export" / TABLE / "manifest.json").unlink()
+    assert run(code + "1 / 0\n").returncode == 1
+    assert not list(configured.rglob("manifest.json")), "it ended by an exception"
+
+
 FETCHING = f"""
 import snowmelt
 manager = snowmelt.SnowflakeConnectionManager()

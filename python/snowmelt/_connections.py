@@ -149,11 +149,28 @@ class BaseConnectionManager(abc.ABC, Generic[C]):
         self.close()
 
 
+def tell_of_a_stopped_export() -> None:
+    logger.error("an export was stopped before it was complete: read its parts, or close its connection manager")
+
+
 def forget_unread(unread: list[Any]) -> None:
-    """Stops exports that nobody reads any more: a destructor runs none to its end."""
+    """The manager is going without having been closed. Who still has an export can read it; one that nobody has is stopped."""
+    for export in list(unread):
+        unread.remove(export)
+        if export.reader() is None:
+            export.close()
+            tell_of_a_stopped_export()
+
+
+def finish_unread(unread: list[Any]) -> None:
+    """Finishes exports that nobody can read any more. Who still has one reads it after the manager's end too."""
     while unread:
-        unread[-1].close()
-        logger.error("an export was stopped before it was complete: read its parts, or close its connection manager")
+        export = unread[0]
+        if export.reader() is not None:
+            unread.remove(export)
+            continue
+        while export.next() is not None:
+            pass
 
 
 class _EngineManager(BaseConnectionManager[C]):
@@ -194,11 +211,9 @@ class _EngineManager(BaseConnectionManager[C]):
         return self._handle.is_alive()
 
     def close(self) -> None:
-        """Finishes exports that were begun and of whose parts nobody has asked one; then closes the connection."""
+        """Finishes exports that were begun and whose parts nobody can ask for any more; then closes the connection."""
         try:
-            while self._unread:
-                for _ in self._unread[0]:
-                    pass
+            finish_unread(self._unread)
         finally:
             self._closed = True
             if (connection := self._current()) is not None:

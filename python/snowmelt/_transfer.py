@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,13 @@ from typing import Any, Self
 
 from . import _snowmelt
 from ._config import keys, table_keys
-from ._connections import PostgresConnectionManager, SnowflakeConnectionManager, engine_manager, forget_unread
+from ._connections import (
+    PostgresConnectionManager,
+    SnowflakeConnectionManager,
+    engine_manager,
+    forget_unread,
+    tell_of_a_stopped_export,
+)
 from ._log import logger
 from .errors import UsageError
 
@@ -46,49 +53,71 @@ def _password(password: str | None) -> str | None:
     return password
 
 
+class _Export:
+    """An export of whose parts nobody has asked one yet is in its manager's list of those; see close() there."""
+
+    def __init__(self, handle: _snowmelt.ExtractionHandle, unread: list[Any]) -> None:
+        self._handle: _snowmelt.ExtractionHandle | None = handle
+        self._unread = unread
+        self.reader: weakref.ref[TableChunks] | None = None
+        unread.append(self)
+
+    def is_unread(self) -> bool:
+        return self in self._unread
+
+    def next(self) -> Path | None:
+        if self.is_unread():
+            self._unread.remove(self)
+        part = None if self._handle is None else self._handle.next()
+        if part is None:
+            self._handle = None
+        return part
+
+    def close(self) -> None:
+        if self.is_unread():
+            self._unread.remove(self)
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+
 class TableChunks(Iterator[Path]):
     """The parts of an export under way, as they close, in the order of finishing.
 
     The export is complete (its manifest is written) when the iteration ends. Leaving it half-way stops the export, and nothing of
-    it counts. Nobody asking for a single part means that the export itself is wanted: closing the connection manager it runs on,
-    or leaving its ``with``, finishes it. An object that is merely forgotten stops its export, with an error in the log.
+    it counts. Where nobody keeps this object, the export itself is wanted: closing the connection manager it runs on, or leaving
+    its ``with``, finishes it.
     """
 
-    def __init__(self, handle: _snowmelt.ExtractionHandle, unread: list[Any]) -> None:
-        self._handle: _snowmelt.ExtractionHandle | None = handle
-        self._unread = unread  # the manager's exports of whose parts nobody has asked one
-        unread.append(self)
+    def __init__(self, export: _Export) -> None:
+        self._export = export
+        self._begun = False
+        export.reader = weakref.ref(self)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Path:
-        self._begin()
-        part = None if self._handle is None else self._handle.next()
-        if part is None:
-            self._handle = None
+        self._begun = True
+        if (part := self._export.next()) is None:
             raise StopIteration
         return part
 
-    def _begin(self) -> bool:
-        """False where it was read or closed before."""
-        if self not in self._unread:
-            return False
-        self._unread.remove(self)
-        return True
-
     def close(self) -> None:
         """Stops what is still under way."""
-        self._begin()
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
+        self._begun = True
+        self._export.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        # In its manager's list it will be finished; without a manager nobody can do that, and a destructor runs no export.
+        if not getattr(self, "_begun", True) and not self._export.is_unread():
+            tell_of_a_stopped_export()
 
 
 class _Worker:
@@ -155,7 +184,7 @@ class SnowflakeDataExtractor(_Worker):
         """
         options = keys("export", {**settings, "directory": directory})
         handle = _snowmelt.extract(self._engine, table_keys(source), options, _password(password))
-        return TableChunks(handle, self._unread)
+        return TableChunks(_Export(handle, self._unread))
 
 
 class PostgreSQLDataLoader(_Worker):
