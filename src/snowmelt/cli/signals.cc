@@ -27,15 +27,11 @@ SignalStop::SignalStop() {
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   // A reader of our output that went away shows as a failed write, not as death in the middle of a COPY.
   ::signal(SIGPIPE, SIG_IGN);
-  stopper_ = std::jthread([this] { stop_work(); });
+  stopper_ = std::jthread([this](const std::stop_token& ending) { stop_work(ending); });
   receiver_ = std::jthread([this](const std::stop_token& ending) { receive(ending); });
 }
 
-SignalStop::~SignalStop() {
-  receiver_.request_stop();
-  receiver_.join();
-  wanted_.release();
-}
+SignalStop::~SignalStop() = default;
 
 void SignalStop::receive(const std::stop_token& ending) {
   const sigset_t set = stopping_signals();
@@ -44,14 +40,17 @@ void SignalStop::receive(const std::stop_token& ending) {
     const int signal = sigtimedwait(&set, nullptr, &tick);
     if (signal <= 0) continue;
     if (received_ != 0) ::_exit(128 + signal);
+    const std::lock_guard lock(mutex_);
     received_ = signal;
-    wanted_.release();
+    arrived_.notify_all();
   }
 }
 
-void SignalStop::stop_work() {
-  wanted_.acquire();
-  if (received_ == 0) return;
+void SignalStop::stop_work(const std::stop_token& ending) {
+  {
+    std::unique_lock lock(mutex_);
+    if (!arrived_.wait(lock, ending, [this] { return received_ != 0; })) return;
+  }
   stop_.request_stop();  // first: what is printed may wait for a reader
   log(LogLevel::warning, "stopping: tables that are done stay, of the others nothing does (a second signal ends at once)");
 }

@@ -2,7 +2,8 @@
 #pragma once
 
 #include <atomic>
-#include <semaphore>
+#include <condition_variable>
+#include <mutex>
 #include <stop_token>
 #include <thread>
 
@@ -24,11 +25,12 @@ class SignalStop {
 
  private:
   void receive(const std::stop_token& ending);
-  void stop_work();
+  void stop_work(const std::stop_token& ending);
 
   std::stop_source stop_;
   std::atomic<int> received_{0};
-  std::binary_semaphore wanted_{0};  // something for stop_work(): a signal, or the end
+  std::mutex mutex_;
+  std::condition_variable_any arrived_;  // a signal
   std::jthread stopper_;
   std::jthread receiver_;
 };

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -184,13 +185,18 @@ PgConnectionHandle start_aside(Keywords words, const ConnectLimits& limits) {
     PgConnectionHandle connection;
   };
   const auto start = std::make_shared<Start>();
-  std::thread([start, words = std::move(words)] {
+  const auto run = [start, words = std::move(words)] {
     PgConnectionHandle connection(words.start());
     const std::lock_guard lock(start->mutex);
     start->connection = std::move(connection);
     start->done = true;
     start->changed.notify_all();
-  }).detach();
+  };
+  try {
+    std::thread(run).detach();
+  } catch (const std::system_error&) {  // no thread: a name that takes its time is waited for
+    run();
+  }
   std::unique_lock lock(start->mutex);
   while (!start->changed.wait_for(lock, kTick, [&] { return start->done; })) {
     throw_if_stopped(limits.stop);
