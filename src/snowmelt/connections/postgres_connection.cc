@@ -438,8 +438,8 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
   // Until the server has something to say or room for more bytes. False when the wait is over and the connection lost.
   bool wait_for(short events) {
     const auto begun = Clock::now();
-    WaitingNote note(waiter_.note);
-    for (bool told = false;;) {
+    std::optional<WaitingNote> note;  // none for what does not take long: it would clear what somebody else tells there
+    for (;;) {
       const auto now = Clock::now();
       if (undoing_ == 0 && !stopped_ && waiter_.stop.stop_requested()) request_cancel();
       const auto end = stopped_ ? std::min(limit_, stop_limit_) : limit_;
@@ -447,10 +447,7 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
         lose_link();
         return false;
       }
-      if (!told && now - begun >= kSilenceUntold) {
-        note.set(kSilenceNote);
-        told = true;
-      }
+      if (!note && now - begun >= kSilenceUntold) note.emplace(waiter_.note).set(kSilenceNote);
       const auto wait = std::min<Clock::duration>(end - now, kTick);
       pollfd socket{.fd = PQsocket(handle_.get()), .events = events, .revents = 0};
       const int ready = ::poll(&socket, 1, static_cast<int>(std::chrono::ceil<milliseconds>(wait).count()));
@@ -527,7 +524,7 @@ class LibpqConnection final : public PostgresConnection, public std::enable_shar
   PgResultHandle checked(PgResultHandle result, std::string_view sql) {
     note_state();
     if (result == nullptr || is_failure(result.get())) fail(failure_of(result.get(), handle_.get()));
-    if (in_transaction_ && leaves_work(PQcmdStatus(result.get()), sql)) wrote_ = true;
+    if (in_transaction_ && !wrote_ && leaves_work(PQcmdStatus(result.get()), sql)) wrote_ = true;
     return result;
   }
 
@@ -660,8 +657,9 @@ LibpqCopyStream::~LibpqCopyStream() {
 void LibpqCopyStream::write(std::span<const char> bytes) { connection_->copy_write(bytes); }
 
 int64_t LibpqCopyStream::finish() {
-  ended_ = true;
-  return connection_->copy_finish();
+  const int64_t rows = connection_->copy_finish();
+  ended_ = true;  // not before: a stop request may have refused the end, and the COPY goes on until abandon()
+  return rows;
 }
 
 void LibpqCopyStream::abandon() noexcept {

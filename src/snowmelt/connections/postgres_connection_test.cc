@@ -248,6 +248,35 @@ TEST_F(Postgres, AStopRequestCancelsAStatement) {
   manager.rollback();
 }
 
+TEST_F(Postgres, ACopyThatAStopRequestKeptFromEndingCanBeAbandoned) {
+  PostgresConnectionManager manager(config_);
+  const auto connection = manager.get_postgres_connection();
+  {
+    std::stop_source stop;
+    const WaitScope waiting(*connection, {.stop = stop.get_token()});
+    const auto copy = connection->copy_in("copy connection_test.t from stdin");
+    copy->write(std::string_view("1\n"));
+    stop.request_stop();
+    EXPECT_EQ(code_of([&] { copy->finish(); }), "postgres.stopped");
+    copy->abandon();
+    connection->rollback();
+  }
+  EXPECT_TRUE(connection->is_open());
+  EXPECT_EQ(*connection->execute("select count(*) from connection_test.t").rows[0][0], "0");
+  manager.rollback();
+}
+
+TEST_F(Postgres, AWaitThatIsShortLeavesTheNoteThatIsThere) {
+  PostgresConnectionManager manager(config_);
+  const auto connection = manager.get_postgres_connection();
+  ProgressNote note;
+  note.set("waiting for somebody's lock");
+  const WaitScope waiting(*connection, {.note = &note});
+  connection->execute("select pg_sleep(0.05)");
+  EXPECT_EQ(note.get(), "waiting for somebody's lock");
+  manager.rollback();
+}
+
 TEST_F(Postgres, CopyCountsRowsAndAnUnfinishedOneLeavesNothing) {
   PostgresConnectionManager manager(config_);
   const auto connection = manager.get_postgres_connection();
