@@ -225,7 +225,7 @@ func (l *loginState) announce(body []byte) bool {
 			Message: "the server's address for the sign-in is refused: it is not an https address"})
 		return false
 	}
-	noteAnnounced(offer.Data.SSOURL)
+	announced.Store(offer.Data.SSOURL, true)
 	sendEvent(event{Event: "sso_url", LoginID: l.id, URL: offer.Data.SSOURL, Port: l.browserPort, Browser: realOpener() != ""})
 	return true
 }

@@ -46,33 +46,13 @@ func realOpener() string {
 }
 
 // Addresses that login.go has told already: those of Snowflake's own sign-in. An OAuth login's is in no answer of Snowflake's.
-var announced struct {
-	mutex     sync.Mutex
-	addresses map[string]bool
-}
-
-func noteAnnounced(address string) {
-	announced.mutex.Lock()
-	defer announced.mutex.Unlock()
-	if announced.addresses == nil {
-		announced.addresses = map[string]bool{}
-	}
-	announced.addresses[address] = true
-}
-
-func wasAnnounced(address string) bool {
-	announced.mutex.Lock()
-	defer announced.mutex.Unlock()
-	found := announced.addresses[address]
-	delete(announced.addresses, address)
-	return found
-}
+var announced sync.Map
 
 // openBrowser starts the browser in the background and always succeeds: the person has the address too. It is a process group
 // of its own, so that Ctrl-C here does not close it.
 func openBrowser(address string) error {
 	opener := realOpener()
-	if !wasAnnounced(address) {
+	if _, told := announced.LoadAndDelete(address); !told {
 		sendEvent(event{Event: "sso_url", URL: address, Browser: opener != ""})
 	}
 	if opener == "" {

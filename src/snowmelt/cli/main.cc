@@ -166,8 +166,7 @@ class Command {
         .stop = signals_.token(),
         .wait = config.postgres.wait};
     RunReport report = execute(config, tables, options);
-    const bool unreachable = report.error && report.error->code == kUnreachable;
-    if (report.status == RunStatus::interrupted || unreachable) report.go_on = command_to_go_on(line_, report);
+    if (report.status == RunStatus::interrupted || report.is_unreachable()) report.go_on = command_to_go_on(line_, report);
     return conclude(report, name_ != "import");
   }
 

@@ -8,8 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "snowmelt/pipeline/table_loop.h"
-
 namespace snowmelt {
 namespace {
 
@@ -31,7 +29,7 @@ std::string names_of(const std::vector<const TableReport*>& tables) {
 
 // What equal failures have in common. Where no server could be reached the texts tell of addresses and attempts.
 std::string likeness(const RunReport& report, const ReportError& error) {
-  const bool one_cause = report.error && report.error->code == kUnreachable && error.kind == report.error->kind;
+  const bool one_cause = report.is_unreachable() && error.kind == report.error->kind;
   return one_cause ? error.kind : error.code + "\n" + error.sentence + "\n" + error.hint;
 }
 
@@ -48,7 +46,7 @@ std::vector<std::string> error_texts(const RunReport& report) {
     group->second.push_back(&table);
   }
   // The last one of several: by then it is plain that the server is gone.
-  const bool unreachable = report.error && report.error->code == kUnreachable;
+  const bool unreachable = report.is_unreachable();
   if (report.error && !unreachable) texts.push_back(report.error->message);
   for (const auto& [key, tables] : groups) {
     const ReportError& error = *tables.back()->error;

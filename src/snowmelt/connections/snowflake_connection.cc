@@ -48,9 +48,7 @@ class SnowflakeCursor : public Cursor {
     description_.clear();
     row_ = 0;
     result_ = connection_->execute({.sql = std::string(sql), .parameters = parameters, .query_tag = {}, .stop = stop_});
-    for (const SnowflakeColumn& column : result_->row_type) {
-      description_.push_back({column.name, column.type, column.precision, column.scale, column.length, column.nullable});
-    }
+    description_ = descriptions_of(result_->row_type);
   }
 
   const std::vector<ColumnDescription>& description() const override { return description_; }
@@ -103,6 +101,14 @@ class SnowflakeCursor : public Cursor {
 };
 
 }  // namespace
+
+std::vector<ColumnDescription> descriptions_of(const std::vector<SnowflakeColumn>& row_type) {
+  std::vector<ColumnDescription> descriptions;
+  for (const SnowflakeColumn& column : row_type) {
+    descriptions.push_back({column.name, column.type, column.precision, column.scale, column.length, column.nullable});
+  }
+  return descriptions;
+}
 
 int64_t StatementResult::inline_rows() const {
   int64_t in_chunks = 0;

@@ -29,6 +29,9 @@ struct SnowflakeColumn {
   std::vector<SnowflakeColumn> fields;  // of structured types and VECTOR: members, element, key and value
 };
 
+// As DB-API describes them.
+std::vector<ColumnDescription> descriptions_of(const std::vector<SnowflakeColumn>& row_type);
+
 struct ResultChunk {
   std::string url;  // presigned: as secret as a password, never logged
   int64_t rows = 0;

@@ -206,9 +206,7 @@ SmallResult read_small_result(const std::shared_ptr<SourceSession>& session, Sou
     small.rows = answer.cursor->fetchall();
     return small;
   }
-  for (const SnowflakeColumn& column : answer.result->row_type) {
-    small.columns.push_back({column.name, column.type, column.precision, column.scale, column.length, column.nullable});
-  }
+  small.columns = descriptions_of(answer.result->row_type);
   if (!answer.result->arrow && answer.result->chunks.empty()) {
     small.rows = std::move(answer.result->rows);
     return small;

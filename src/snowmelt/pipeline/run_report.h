@@ -47,6 +47,9 @@ struct TableReport {
   bool is_done() const { return status == RunStatus::ok || (status == RunStatus::skipped && !reason.empty()); }
 };
 
+// The code of the run's error where no server could be reached for several tables in a row.
+inline constexpr const char* kUnreachable = "run.unreachable";
+
 struct RunReport {
   std::string run_id;
   RunStatus status = RunStatus::ok;
@@ -56,6 +59,8 @@ struct RunReport {
   std::optional<ReportError> error;  // what stopped the run before its (other) tables: configuration, login, no server
   std::string go_on;                 // the command that does the rest, where the run was stopped; empty: not known
 
+  // Whether tables were not tried for want of a server; then `error` tells of them.
+  bool is_unreachable() const { return error && error->code == kUnreachable; }
   // The first failure's; 0 when all is done.
   int exit_code() const;
   // Status from the tables' and the run's own error.

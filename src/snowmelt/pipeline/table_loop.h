@@ -50,7 +50,6 @@ class EndOfRun {
   int unreachable_in_a_row_ = 0;
   bool hopeless_ = false;
 };
-inline constexpr const char* kUnreachable = "run.unreachable";  // the code of that error
 
 // A report whose tables are all still "skipped".
 RunReport empty_report(const std::vector<TableConfig>& tables, bool with_targets);
